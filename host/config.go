@@ -71,8 +71,7 @@ type Limits struct {
 }
 
 const (
-	configFile   = "/etc/tenon/config.toml"
-	configFolder = "/etc/tenon/config.d"
+	configFolder = "/etc/tenon"
 	// configVariable names another file. It stands alone: config.d is not read.
 	configVariable = "TENON_CONFIG"
 )
@@ -174,7 +173,7 @@ func load(program string, getenv func(string) string) *loader {
 	if isNVIDIA(program) {
 		l.nvidia(program, getenv)
 	} else {
-		l.tenonFiles(getenv)
+		l.tenonFiles(configFolder, getenv(configVariable))
 	}
 	l.variables(getenv)
 	return l
@@ -187,7 +186,7 @@ func (l *loader) merge(p koanf.Provider) {
 }
 
 func (l *loader) problem(level Level, place, what string) {
-	l.problems = append(l.problems, Problem{Place: place, What: what, Level: level})
+	l.problems = append(l.problems, Problem{Place: oneLine(place), What: what, Level: level})
 }
 
 // problemAt puts the problems of one file in the order of their lines.
@@ -217,68 +216,51 @@ func (l *loader) config() (c Config, err error) {
 	return c, err
 }
 
-// tenonFiles loads config.toml and then config.d/*.toml by name, or the one file
-// that TENON_CONFIG names.
-func (l *loader) tenonFiles(getenv func(string) string) {
-	names, err := configNames(getenv)
+// tenonFiles loads config.toml and then config.d/*.toml by name, or else the one
+// file that TENON_CONFIG names, which has to be there.
+func (l *loader) tenonFiles(folder, named string) {
+	if named != "" {
+		if !filepath.IsAbs(named) {
+			l.problem(Wrong, configVariable, "must be an absolute path")
+		} else if !l.layer(named) {
+			l.problem(Wrong, named, "does not exist; make the file or unset "+configVariable)
+		}
+		return
+	}
+	names, err := configNames(folder)
 	if err != nil {
-		l.problem(Wrong, configFolder, withoutPath(err))
+		l.problem(Wrong, filepath.Join(folder, "config.d"), oneLine(withoutPath(err)))
 	}
 	for _, name := range names {
-		if getenv(configVariable) != "" && !filepath.IsAbs(name) {
-			l.problem(Wrong, configVariable, "must be an absolute path")
-			continue
-		}
-		f, ok := l.open(name)
-		if !ok {
-			if getenv(configVariable) != "" && len(l.problems) == 0 {
-				l.problem(Wrong, name, "does not exist; make the file or unset "+configVariable)
-			}
-			continue
-		}
-		l.layer(f)
+		l.layer(name)
 	}
 }
 
 // configNames lists the files to read. The first need not exist.
-func configNames(getenv func(string) string) ([]string, error) {
-	if name := getenv(configVariable); name != "" {
-		return []string{name}, nil
-	}
-	names := []string{configFile}
-	entries, err := os.ReadDir(configFolder) // sorted by name
+func configNames(folder string) ([]string, error) {
+	names := []string{filepath.Join(folder, "config.toml")}
+	parts := filepath.Join(folder, "config.d")
+	entries, err := os.ReadDir(parts) // sorted by name
 	if errors.Is(err, fs.ErrNotExist) {
 		return names, nil
 	}
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ".toml") && !strings.HasPrefix(e.Name(), ".") {
-			names = append(names, filepath.Join(configFolder, e.Name()))
+			names = append(names, filepath.Join(parts, e.Name()))
 		}
 	}
 	return names, err
 }
 
-// open reads and parses a file; false where there is none or it cannot be used.
-func (l *loader) open(name string) (tomlFile, bool) {
-	data, err := readConfigFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return tomlFile{}, false
-	}
-	if err != nil {
-		l.problem(Wrong, name, withoutPath(err))
-		return tomlFile{}, false
-	}
-	l.files = append(l.files, name)
-	f, p := parseTOML(name, data)
-	if p != nil {
-		l.problems = append(l.problems, *p)
-		return tomlFile{}, false
-	}
-	return f, true
+// layer lays a file of ours over what is there. It is false where there is none.
+func (l *loader) layer(name string) bool {
+	f, found := l.open(name)
+	l.lay(f)
+	return found
 }
 
-// layer lays a file of ours over what is there, if nothing is wrong in it.
-func (l *loader) layer(f tomlFile) {
+// lay does so if nothing is wrong in the file.
+func (l *loader) lay(f tomlFile) {
 	before := len(l.problems)
 	l.check(f, "", f.values)
 	if len(l.problems) > before {
@@ -290,12 +272,33 @@ func (l *loader) layer(f tomlFile) {
 	}
 }
 
-// withoutPath is an error without the path that package os puts before it: the place
-// has it already.
+// open reads and parses a file; false where there is none. What cannot be used
+// is a problem, and an empty file.
+func (l *loader) open(name string) (tomlFile, bool) {
+	data, err := readConfigFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return tomlFile{}, false
+	}
+	if err != nil {
+		place, what, _ := strings.Cut(oneLine(err.Error()), ": ") // the file, or a folder on the way to it
+		l.problem(Wrong, place, what)
+		return tomlFile{}, true
+	}
+	l.files = append(l.files, name)
+	f, p := parseTOML(name, data)
+	if p != nil {
+		l.problems = append(l.problems, *p)
+		return tomlFile{}, true
+	}
+	return f, true
+}
+
+// withoutPath is an error without the path that package os puts before it: the
+// place has it already.
 func withoutPath(err error) string {
 	var pathError *fs.PathError
 	if errors.As(err, &pathError) {
 		err = pathError.Err
 	}
-	return oneLine(err.Error())
+	return err.Error()
 }

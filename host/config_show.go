@@ -25,10 +25,18 @@ type Setting struct {
 // without the source that has it.
 func ShowConfig(program string, getenv func(string) string) ([]Setting, error) {
 	l := load(program, getenv)
+	for _, p := range l.problems {
+		if p.Level == Wrong {
+			return l.settings(), p
+		}
+	}
+	return l.settings(), nil
+}
+
+func (l *loader) settings() []Setting {
 	settings := []Setting{}
 	for _, path := range l.k.Keys() {
 		from := "default"
-		// A list of tables has its line, the keys in it are part of its value.
 		if f, ok := l.from[path]; ok {
 			from = f
 		}
@@ -37,21 +45,17 @@ func ShowConfig(program string, getenv func(string) string) ([]Setting, error) {
 	slices.SortStableFunc(settings, func(a, b Setting) int {
 		return min(strings.Count(a.Key, "."), 1) - min(strings.Count(b.Key, "."), 1)
 	})
-	for _, p := range l.problems {
-		if p.Level == Wrong {
-			return settings, p
-		}
-	}
-	return settings, nil
+	return settings
 }
 
 // TOML is the setting as a line of a TOML file.
 func (s Setting) TOML() string {
-	text, err := toml.Marshal(map[string]any{"v": s.Value})
+	// In a list of lists go-toml writes all of it inline, tables too.
+	text, err := toml.Marshal(map[string]any{"v": []any{[]any{s.Value}}})
 	if err != nil {
 		panic("a value that came from TOML does not go back: " + err.Error()) // a bug of ours
 	}
-	return s.Key + strings.TrimSuffix(strings.TrimPrefix(string(text), "v"), "\n")
+	return s.Key + " = " + strings.TrimSuffix(strings.TrimPrefix(string(text), "v = [["), "]]\n")
 }
 
 // ReadRuntimes gives Config.Runtimes alone, for a command that is only passed on:
@@ -67,11 +71,11 @@ func ReadRuntimes(program string, getenv func(string) string) []string {
 	if v, ok := k.parse(getenv(variable(k.path))); ok {
 		return v.([]string)
 	}
-	path := k.path
-	names, _ := configNames(getenv)
+	path, names := k.path, []string{getenv(configVariable)}
 	if isNVIDIA(program) {
-		path = nvidiaSection + pathSep + k.path
-		names = []string{nvidiaFile(getenv)}
+		path, names = nvidiaSection+pathSep+k.path, []string{nvidiaFile(getenv)}
+	} else if names[0] == "" {
+		names, _ = configNames(configFolder)
 	}
 	runtimes := k.def.([]string)
 	for _, name := range names {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,20 +20,20 @@ import (
 // maxConfigBytes bounds a configuration file; a long one has 10 KiB.
 const maxConfigBytes = 1 << 20
 
-// readConfigFile reads a configuration file as a whole. Errors are the
-// administrator's; fs.ErrNotExist where there is no file.
+// readConfigFile reads a configuration file as a whole. Errors are as those of
+// OpenTrusted.
 func readConfigFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := OpenTrusted(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %s", name, withoutPath(err))
 	}
 	if len(data) > maxConfigBytes {
-		return nil, fmt.Errorf("longer than %d bytes", maxConfigBytes)
+		return nil, fmt.Errorf("%s: is longer than %d bytes", name, maxConfigBytes)
 	}
 	return data, nil
 }
@@ -57,6 +56,7 @@ func (f tomlFile) place(path string) string {
 
 // parseTOML gives the problem instead of the file where it is not TOML.
 func parseTOML(name string, data []byte) (tomlFile, *Problem) {
+	name = oneLine(name)
 	f := tomlFile{name: name, values: map[string]any{}, lines: map[string]int{}}
 	if err := toml.Unmarshal(data, &f.values); err != nil {
 		p := Problem{Place: name, What: "not TOML: " + oneLine(strings.TrimPrefix(err.Error(), "toml: ")), Level: Wrong}

@@ -5,21 +5,19 @@ package host
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	// tegraRelease is made by the package nvidia-l4t-core, on Jetson only.
-	tegraRelease = "etc/nv_tegra_release"
+	tegraRelease = "/etc/nv_tegra_release"
 	// socFamily is "Tegra" on a Jetson: soc_device_attribute.family, which
 	// drivers/soc/tegra/fuse/fuse-tegra.c of the kernel sets.
-	socFamily = "sys/devices/soc0/family"
+	socFamily = "/sys/devices/soc0/family"
 )
 
 // Modes names the modes to ask, in order. "auto" is csv on a Tegra machine, else
@@ -34,68 +32,85 @@ func (c Config) modesOf(host string) ([]string, error) {
 	if !slices.Equal(c.Mode, []string{"auto"}) {
 		return c.Mode, nil
 	}
-	roots := []string{host, c.DriverRoot}
-	for _, root := range slices.Compact(roots) {
-		tegra, err := isTegra(root)
-		if err != nil {
-			return nil, err
-		}
-		if tegra {
-			return []string{"csv"}, nil
+	for _, folder := range slices.Compact([]string{host, c.DriverRoot}) {
+		tegra, err := isTegra(folder)
+		if err != nil || tegra {
+			return []string{"csv"}, err
 		}
 	}
 	hook, _ := c.ModeTables["legacy"]["hook_path"].(string)
-	if hasProgram(host, hook) {
-		return []string{"legacy"}, nil
+	found, err := hasProgram(host, hook)
+	if err != nil || !found {
+		return nil, err
 	}
-	return nil, nil
+	return []string{"legacy"}, nil
 }
 
-func isTegra(root string) (bool, error) {
-	release := filepath.Join(root, tegraRelease)
-	if info, err := os.Stat(release); err == nil && info.Mode().IsRegular() {
-		return true, nil
-	} else if err != nil && !absent(err) {
-		return false, fmt.Errorf("%s: %s", release, withoutPath(err))
+func isTegra(folder string) (bool, error) {
+	r, err := openRoot(folder)
+	if err != nil {
+		return false, err
 	}
-	family := filepath.Join(root, socFamily)
-	f, err := os.OpenFile(family, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	defer r.close()
+	release, err := r.lookup(tegraRelease, true)
+	if err == nil {
+		defer release.close()
+		return release.kind() == unix.S_IFREG, nil
+	}
+	if !absent(err) {
+		return false, fmt.Errorf("%s: %w", tegraRelease, err)
+	}
+	family, err := r.lookup(socFamily, true)
 	if absent(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("%s: %s", family, withoutPath(err))
+		return false, fmt.Errorf("%s: %w", socFamily, err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 64))
+	defer family.close()
+	if family.kind() != unix.S_IFREG {
+		return false, nil
+	}
+	fd, err := reopen(family.fd, &family.stat)
 	if err != nil {
-		return false, fmt.Errorf("%s: %s", family, withoutPath(err))
+		return false, fmt.Errorf("%s: %w", socFamily, err)
 	}
-	return strings.HasPrefix(strings.ToLower(string(text)), "tegra"), nil
+	defer unix.Close(fd)
+	text := make([]byte, len("tegra"))
+	n, err := unix.Read(fd, text)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", socFamily, err)
+	}
+	return strings.EqualFold(string(text[:n]), "tegra"), nil
+}
+
+// hasProgram tells whether the query which would find name on the host.
+func hasProgram(host, name string) (bool, error) {
+	r, err := openRoot(host)
+	if err != nil {
+		return false, err
+	}
+	defer r.close()
+	paths := []string{name}
+	if !path.IsAbs(name) {
+		paths = nil
+		for _, folder := range programFolders {
+			paths = append(paths, path.Join(folder, name))
+		}
+	}
+	for _, p := range paths {
+		n, err := r.lookup(p, true)
+		if err != nil {
+			continue
+		}
+		n.close()
+		if n.kind() == unix.S_IFREG && n.stat.Mode&0o111 != 0 {
+			return name != "", nil
+		}
+	}
+	return false, nil
 }
 
 func absent(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
-}
-
-// programFolders are where a program of the host is looked for: the PATH that
-// OCI engines give, in its order.
-var programFolders = [...]string{"usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"}
-
-// hasProgram tells whether the query which would find name on the host.
-func hasProgram(host, name string) bool {
-	if name == "" {
-		return false
-	}
-	if filepath.IsAbs(name) {
-		return isExecutable(filepath.Join(host, name))
-	}
-	return slices.ContainsFunc(programFolders[:], func(folder string) bool {
-		return isExecutable(filepath.Join(host, folder, name))
-	})
-}
-
-func isExecutable(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
 }

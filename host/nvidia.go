@@ -129,7 +129,7 @@ func (l *loader) nvidia(program string, getenv func(string) string) {
 		return
 	}
 	before := len(l.problems)
-	f, _ := l.open(name)
+	f, _ := l.open(name) // none is as good as an empty one
 	if len(l.problems) > before {
 		return
 	}

@@ -77,7 +77,6 @@ type Entry struct {
 const (
 	flagLibc6           = 0x0003
 	flagX8664           = 0x0303
-	flagS390x           = 0x0403
 	flagPowerPC64       = 0x0503
 	flagX32             = 0x0803
 	flagARMHardFloat    = 0x0903
@@ -106,8 +105,6 @@ func nativeFlags(goarch string) []uint32 {
 		return []uint32{flagARMHardFloat, flagARMSoftFloat, flagLibc6}
 	case "ppc64le":
 		return []uint32{flagPowerPC64}
-	case "s390x":
-		return []uint32{flagS390x}
 	case "riscv64":
 		return []uint32{flagRISCVDouble, flagRISCVSoft}
 	case "loong64":

@@ -54,10 +54,11 @@ func isTegra(folder string) (bool, error) {
 	defer r.close()
 	release, err := r.lookup(tegraRelease, true)
 	if err == nil {
-		defer release.close()
-		return release.kind() == unix.S_IFREG, nil
-	}
-	if !absent(err) {
+		release.close()
+		if release.kind() == unix.S_IFREG {
+			return true, nil
+		}
+	} else if !absent(err) {
 		return false, fmt.Errorf("%s: %w", tegraRelease, err)
 	}
 	family, err := r.lookup(socFamily, true)

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/sys"
+)
+
+// Exports of a module.
+const (
+	exportDiscover   = "tenon_discover"
+	exportInitialize = "_initialize"
+)
+
+// Results of tenon_discover.
+const (
+	resultDone          = 0
+	resultFailed        = 1
+	resultNotApplicable = 2
+)
+
+// coreFeatures are those of core WebAssembly 2.0 without reference types,
+// whose table.grow takes memory that no limit covers, and without SIMD, which
+// discovery has no use for.
+const coreFeatures = api.CoreFeaturesV2 &^ (api.CoreFeatureReferenceTypes | api.CoreFeatureSIMD)
+
+// checkShape holds a module against the ABI before anything of it runs.
+func checkShape(m *moduleShape) error {
+	for _, i := range m.imports {
+		f, ok := hostFuncs[i.module][i.name]
+		name := shown(i.module) + "." + shown(i.name)
+		switch {
+		case !ok && strings.HasPrefix(i.module, "tenon_v") && i.module != abiModule:
+			return fmt.Errorf("imports %s; this tenon offers the ABI %s: install a newer tenon, or an older module", name, abiModule)
+		case !ok:
+			return fmt.Errorf("imports %s, which tenon does not offer", name)
+		case f.typ != i.typ:
+			return fmt.Errorf("imports %s as %s; it is %s", name, i.typ, f.typ)
+		}
+	}
+	if e, ok := m.exports["memory"]; !ok || e.kind != kindMemory {
+		return errors.New(`does not export its memory as "memory"; it is not a module for tenon`)
+	}
+	if _, ok := m.exports["_start"]; ok {
+		return errors.New("exports _start, so it is a program; build a reactor (Go: -buildmode=c-shared, clang: -mexec-model=reactor)")
+	}
+	if e, ok := m.exports[exportInitialize]; ok && (e.kind != kindFunc || e.typ != funcType{}) {
+		return fmt.Errorf("exports %s as %s; it must be %s", exportInitialize, e, funcType{})
+	}
+	e, ok := m.exports[exportDiscover]
+	if !ok {
+		return fmt.Errorf("does not export %s; it is not a module for tenon", exportDiscover)
+	}
+	if want := (funcType{"", i32}); e.kind != kindFunc || e.typ != want {
+		return fmt.Errorf("exports %s as %s; it must be %s", exportDiscover, e, want)
+	}
+	return nil
+}
+
+// String names what is exported, for messages.
+func (e moduleExport) String() string {
+	if e.kind == kindFunc {
+		return e.typ.String()
+	}
+	return "a " + kindNames[e.kind]
+}
+
+// execute runs a module that has passed scan and checkShape, and returns the
+// result of tenon_discover. Errors say what the module did, without its name.
+func (g *guest) execute(ctx context.Context, code []byte, shape *moduleShape) (result uint32, err error) {
+	defer func() {
+		// wazero turns a panic below a call into an error; one while it
+		// instantiates it lets through. The module made it, so it gets the blame.
+		if p := recover(); p != nil {
+			err = g.explainTrap(fmt.Errorf("%v", p))
+			g.log.Debug("panic in the engine", "mode", g.mode, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	// The interpreter starts at once, whatever the module is. Code that was
+	// compiled when the module was installed will be used from here: a create
+	// never compiles.
+	config := wazero.NewRuntimeConfigInterpreter().
+		WithCoreFeatures(coreFeatures).
+		WithMemoryLimitPages(uint32(min(max(g.config.Limits.MemoryPages, 1), 65536))).
+		WithDebugInfoEnabled(false)
+	engine := wazero.NewRuntimeWithConfig(ctx, config)
+	defer engine.Close(ctx)
+
+	if err := g.offer(ctx, engine, shape.imports); err != nil {
+		return 0, err
+	}
+	compiled, err := engine.CompileModule(ctx, code)
+	if err != nil {
+		return 0, fmt.Errorf("is not valid WebAssembly for tenon: %s", oneLine(firstLine(err)))
+	}
+	// No name: it would be the module's to choose. No start functions: _start
+	// is refused, and _initialize is called below.
+	instance, err := engine.InstantiateModule(ctx, compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return 0, g.explainTrap(err)
+	}
+	if f := instance.ExportedFunction(exportInitialize); f != nil {
+		if _, err := f.Call(ctx); err != nil {
+			return 0, g.explainTrap(err)
+		}
+	}
+	g.discovering = true
+	results, err := instance.ExportedFunction(exportDiscover).Call(ctx)
+	g.discovering = false
+	if err != nil {
+		return 0, g.explainTrap(err)
+	}
+	return uint32(results[0]), nil
+}
+
+// offer instantiates host modules with the functions that are imported, and no
+// others: each costs time.
+func (g *guest) offer(ctx context.Context, engine wazero.Runtime, imports []moduleImport) error {
+	builders := map[string]wazero.HostModuleBuilder{}
+	done := map[[2]string]bool{}
+	for _, i := range imports {
+		if done[[2]string{i.module, i.name}] {
+			continue // a module may import one function twice
+		}
+		done[[2]string{i.module, i.name}] = true
+		if builders[i.module] == nil {
+			builders[i.module] = engine.NewHostModuleBuilder(i.module)
+		}
+		f := hostFuncs[i.module][i.name]
+		builders[i.module].NewFunctionBuilder().
+			WithGoModuleFunction(g.function(f), apiTypes(f.typ.params), apiTypes(f.typ.results)).
+			Export(i.name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(builders)) {
+		if _, err := builders[name].Instantiate(ctx); err != nil {
+			return fmt.Errorf("%s: %w; this is a bug of tenon, please report", name, err)
+		}
+	}
+	return nil
+}
+
+func apiTypes(types string) []api.ValueType { return []api.ValueType(types) }
+
+// explainTrap says in one line why a call into the module ended early. The
+// stack goes to the debug log.
+func (g *guest) explainTrap(err error) error {
+	g.log.Debug("the module ended early", "mode", g.mode, "error", err.Error())
+	said := ""
+	if g.stderr != "" {
+		said = fmt.Sprintf("; it wrote %q", g.stderr)
+	}
+	var exit *sys.ExitError
+	if errors.As(err, &exit) {
+		return fmt.Errorf("exited with code %d%s", exit.ExitCode(), said)
+	}
+	var t trapped
+	if errors.As(err, &t) {
+		return fmt.Errorf("trapped: %s%s", t.text, said)
+	}
+	text := firstLine(err)
+	for _, prefix := range []string{"start function[", "wasm error: "} {
+		if i := strings.Index(text, prefix); i >= 0 && prefix == "wasm error: " {
+			text = text[i+len(prefix):]
+		}
+	}
+	return fmt.Errorf("trapped: %s%s", oneLine(text), said)
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// watch runs f on a goroutine of its own and waits for it as long as the limits
+// allow, loading included. Nothing can stop a module that computes: where watch
+// returns errTooLong, its goroutine goes on, and the process is to end soon.
+func (g *guest) watch(ctx context.Context, f func() error) error {
+	// Compiled code cannot be interrupted by Go's scheduler. On one thread, an
+	// endless loop would keep this one from ever looking at the time.
+	if runtime.GOMAXPROCS(0) < 2 {
+		runtime.GOMAXPROCS(2)
+	}
+	defer holdGC()()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	timer := time.NewTimer(time.Duration(g.config.Limits.WallMS) * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		g.stopped.Store(true)
+		return errTooLong
+	case <-ctx.Done():
+		g.stopped.Store(true)
+		return ctx.Err()
+	}
+}
+
+var errTooLong = errors.New("did not finish in time")
+
+// memoryTarget is where the garbage collector starts all the same while it is
+// held. A std Go module takes a tenth of it.
+const memoryTarget = 512 << 20 // bytes
+
+var held struct {
+	sync.Mutex
+	runs    int
+	percent int
+	limit   int64
+}
+
+// holdGC keeps the garbage collector from running: a run allocates in some
+// 100,000 pieces what is needed until it ends. The function returned lets it go.
+func holdGC() (release func()) {
+	held.Lock()
+	defer held.Unlock()
+	if held.runs++; held.runs == 1 {
+		held.percent = debug.SetGCPercent(-1)
+		held.limit = debug.SetMemoryLimit(memoryTarget)
+	}
+	return func() {
+		held.Lock()
+		defer held.Unlock()
+		if held.runs--; held.runs == 0 {
+			debug.SetMemoryLimit(held.limit)
+			debug.SetGCPercent(held.percent)
+		}
+	}
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tenon-runtime/tenon/discover"
+	"github.com/tenon-runtime/tenon/ldcache"
+)
+
+// Codes that a host function answers with in place of a length: "Errors" of
+// sdk/ABI.md. The first, second, third and sixth are ordinary answers.
+const (
+	codeOK          = 0
+	codeNotFound    = -1
+	codeDenied      = -2
+	codeWrongType   = -3
+	codeTooLarge    = -4
+	codeInvalid     = -5
+	codeUnsupported = -6
+	codeIO          = -7
+	codeWrongState  = -8
+	codeSpent       = -9
+)
+
+// Query ops of ABI v1. 14 is reserved.
+const (
+	opEnv        = 1
+	opAnnotation = 2
+	opSpec       = 3
+	opMounts     = 4
+	opConfig     = 5
+	opStat       = 6
+	opReadDir    = 7
+	opRead       = 8
+	opReadLink   = 9
+	opGlob       = 10
+	opLdLookup   = 11
+	opRealPath   = 12
+	opFeature    = 13
+	opWhich      = 15
+)
+
+// maxKey is how many bytes the key of a query may have.
+const maxKey = 4096
+
+// question is what a query asks. Two equal ones have the same answer all
+// through a run.
+type question struct {
+	op, root uint32
+	key      string
+}
+
+type reply struct {
+	answer []byte
+	code   int32
+}
+
+// run is one run of one module: what it may ask, and what it has asked.
+type run struct {
+	config  Config
+	mode    string
+	request *discover.Request
+	roots   [rootCount]*root
+	log     *slog.Logger
+
+	memo     map[question]reply
+	answered int                              // bytes of all answers
+	caches   [rootCount]func() *ldcache.Cache // ld.so.cache of each root, read once
+	spent    string                           // the limit that ended the run's queries
+}
+
+// queryOf is the query table: which roots an op takes, one bit each, and how it
+// is answered. A root that it does not take is unsupported, as is an op that
+// is not here, whose answer is nil.
+func queryOf(op uint32) (roots uint, answer func(*run, question) ([]byte, int32)) {
+	switch op {
+	case opEnv:
+		return 1 << rootHost, (*run).env
+	case opAnnotation:
+		return 1 << rootHost, (*run).annotation
+	case opSpec:
+		return 1 << rootHost, (*run).spec
+	case opMounts:
+		return 1 << rootHost, (*run).mounts
+	case opConfig:
+		return 1 << rootHost, (*run).configValue
+	case opStat:
+		return anyRoot, (*run).statPath
+	case opReadDir:
+		return anyRoot, (*run).readDir
+	case opRead:
+		return anyRoot, (*run).readFile
+	case opReadLink:
+		return anyRoot, (*run).readLink
+	case opGlob:
+		return anyRoot, (*run).glob
+	case opLdLookup:
+		return 1<<rootHost | 1<<rootDriver, (*run).ldLookup
+	case opRealPath:
+		return anyRoot, (*run).realPath
+	case opFeature:
+		return 1 << rootHost, (*run).feature
+	case opWhich:
+		return 1<<rootHost | 1<<rootDriver, (*run).which
+	}
+	return 0, nil
+}
+
+const anyRoot = 1<<rootHost | 1<<rootContainer | 1<<rootDriver
+
+// query answers one question. It is all that stands between a module and the
+// machine: grants, limits and the promise that an answer does not change during
+// a run are kept here. The answer belongs to the run; nobody may change it.
+func (r *run) query(op, root uint32, key string) ([]byte, int32) {
+	if r.spent != "" {
+		return nil, codeSpent
+	}
+	if len(key) > maxKey || !utf8.ValidString(key) || strings.IndexByte(key, 0) >= 0 {
+		return nil, codeInvalid
+	}
+	q := question{op, root, key}
+	if known, ok := r.memo[q]; ok {
+		return known.answer, known.code
+	}
+	if len(r.memo) >= r.config.Limits.Queries {
+		r.spent = fmt.Sprintf("asked more than the %d queries a run may ask", r.config.Limits.Queries)
+		return nil, codeSpent
+	}
+	answer, code := r.ask(q)
+	if len(answer) > r.config.Limits.AnswerBytes {
+		answer, code = nil, codeTooLarge
+	}
+	if r.answered += len(answer); r.answered > r.config.Limits.AnswersBytes {
+		r.spent = fmt.Sprintf("was answered more than the %d bytes a run may be", r.config.Limits.AnswersBytes)
+		return nil, codeSpent
+	}
+	r.memo[q] = reply{answer, code}
+	return answer, code
+}
+
+func (r *run) ask(q question) ([]byte, int32) {
+	roots, answer := queryOf(q.op)
+	if answer == nil || q.root >= rootCount || roots&(1<<q.root) == 0 {
+		return nil, codeUnsupported
+	}
+	if !r.grantedKey(q) {
+		return nil, codeDenied
+	}
+	return answer(r, q)
+}
+
+func found(s string, ok bool) ([]byte, int32) {
+	if !ok {
+		return nil, codeNotFound
+	}
+	return []byte(s), codeOK
+}
+
+func (r *run) env(q question) ([]byte, int32) {
+	if q.key == "" || strings.Contains(q.key, "=") {
+		return nil, codeInvalid
+	}
+	if strings.HasSuffix(q.key, "_VISIBLE_DEVICES") && r.envGated() {
+		return nil, codeNotFound
+	}
+	return found(r.request.Env(q.key))
+}
+
+func (r *run) annotation(q question) ([]byte, int32) {
+	return found(r.request.Annotation(q.key))
+}
+
+func (r *run) spec(q question) ([]byte, int32) {
+	value, err := r.request.Pointer(q.key)
+	switch {
+	case errors.Is(err, discover.ErrNotFound):
+		return nil, codeNotFound
+	case err != nil:
+		return nil, codeInvalid
+	}
+	return value, codeOK
+}
+
+// mounts answers with four strings for each mount, each ended by NUL:
+// destination, source, type, options joined by commas.
+func (r *run) mounts(q question) ([]byte, int32) {
+	if !cleanAbs(q.key) {
+		return nil, codeInvalid
+	}
+	below := strings.TrimSuffix(q.key, "/") + "/"
+	answer := []byte{}
+	for _, m := range r.request.Mounts() {
+		dest := path.Clean("/" + m.Destination)
+		if dest != q.key && !strings.HasPrefix(dest, below) {
+			continue
+		}
+		for _, s := range []string{m.Destination, m.Source, m.Type, strings.Join(m.Options, ",")} {
+			if strings.IndexByte(s, 0) >= 0 {
+				return nil, codeIO // would break the frame; no runtime can mount it either
+			}
+			answer = append(append(answer, s...), 0)
+		}
+	}
+	return answer, codeOK
+}
+
+// configValue looks a dotted key up in the mode's own table. "strict" and
+// "driver_root" are those of the whole config.
+func (r *run) configValue(q question) ([]byte, int32) {
+	if q.key == "" {
+		return nil, codeInvalid
+	}
+	switch q.key {
+	case "strict":
+		return strconv.AppendBool(nil, r.config.Strict), codeOK
+	case "driver_root":
+		return []byte(r.config.DriverRoot), codeOK
+	}
+	value, ok := tableValue(r.config.ModeTables[r.mode], q.key)
+	if !ok {
+		return nil, codeNotFound
+	}
+	if s, ok := value.(string); ok {
+		return []byte(s), codeOK
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(value); err != nil {
+		return nil, codeIO // TOML's inf and nan
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), codeOK
+}
+
+// tableValue finds a dotted key. A key of the table may hold dots itself.
+func tableValue(table map[string]any, key string) (any, bool) {
+	if value, ok := table[key]; ok {
+		return value, true
+	}
+	for i := range len(key) {
+		if key[i] != '.' {
+			continue
+		}
+		if inner, ok := table[key[:i]].(map[string]any); ok {
+			if value, ok := tableValue(inner, key[i+1:]); ok {
+				return value, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// editFeatures are the members of an edits document that a module may ask for
+// by the feature query, as edit.NAME.
+var editFeatures = []string{
+	"env", "deviceNodes", "netDevices", "mounts", "additionalGids", "intelRdt",
+	"remove", "envMode", "symlinks", "ldcache", "deviceRules", "builtinHooks", "annotations",
+}
+
+func (r *run) feature(q question) ([]byte, int32) {
+	kind, name, _ := strings.Cut(q.key, ".")
+	has := false
+	switch kind {
+	case "op":
+		n, err := strconv.ParseUint(name, 10, 8)
+		_, answer := queryOf(uint32(n))
+		has = err == nil && answer != nil && name == strconv.FormatUint(n, 10)
+	case "edit":
+		has = slices.Contains(editFeatures, name)
+	}
+	return found("1", has)
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/tenon-runtime/tenon/discover"
+	"golang.org/x/sys/unix"
+	cdi "tags.cncf.io/container-device-interface/specs-go"
+)
+
+// memMajor is the major number of the memory devices, and memDenied are those
+// of its minor numbers that are the machine's memory, its ports and its log:
+// Documentation/admin-guide/devices.txt of Linux.
+const memMajor = 1
+
+var memDenied = map[int64]string{1: "mem", 2: "kmem", 4: "port", 11: "kmsg"}
+
+// Resolve fills each device node of e with what the host's own node says: type,
+// numbers, permission bits, and its group where that is not root. What the
+// mode wrote there is not believed. A node that not everybody may read and
+// write also gives the container's process its group. Access that the mode
+// leaves open becomes c.DeviceAccess.
+//
+// It refuses what no mode may hand out: access m where c.DeviceAccess does not
+// have it, the machine's memory, and block devices that the mode did not call
+// type b; also in rules without a node. Errors begin with "mode NAME: " and the
+// device. A device that is not there is the machine's fault, or the mode's list's; the
+// rest is the mode's.
+func Resolve(c Config, mode string, e *discover.Edits) error {
+	root, err := openRoot("/")
+	if err != nil {
+		return err
+	}
+	defer root.close()
+	gids := &e.ContainerEdits.AdditionalGIDs
+	for _, d := range e.ContainerEdits.DeviceNodes {
+		gid, err := resolveDevice(c, root, d)
+		if err != nil {
+			return fmt.Errorf("mode %s: %w", mode, err)
+		}
+		if gid != 0 && !slices.Contains(*gids, gid) {
+			*gids = append(*gids, gid)
+		}
+	}
+	for _, rule := range e.DeviceRules {
+		if err := checkRule(c, rule); err != nil {
+			return fmt.Errorf("mode %s: device rule %s %d:%d: %w", mode, shown(rule.Type), rule.Major, rule.Minor, err)
+		}
+	}
+	return nil
+}
+
+// resolveDevice fills d, and returns the group that its user must have, or 0.
+func resolveDevice(c Config, root *root, d *cdi.DeviceNode) (gid uint32, err error) {
+	p := cmp.Or(d.HostPath, d.Path)
+	if !cleanAbs(p) {
+		return 0, fmt.Errorf("%q: is not an absolute path in its shortest form", p)
+	}
+	n, err := root.lookup(p, false)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return 0, fmt.Errorf("%s: is not a device on this machine; load its driver", p)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", p, err)
+	}
+	defer n.close()
+	kind := ""
+	switch n.kind() {
+	case unix.S_IFCHR:
+		kind = "c"
+	case unix.S_IFBLK:
+		kind = "b"
+	case unix.S_IFLNK:
+		return 0, fmt.Errorf("%s: is a symbolic link, not a device; name the device it leads to", p)
+	default:
+		return 0, fmt.Errorf("%s: is not a device", p)
+	}
+	wanted := d.Type
+	if wanted == "u" {
+		wanted = "c" // an unbuffered character device is the same to Linux: mknod(1)
+	}
+	switch {
+	case kind == "b" && wanted == "":
+		return 0, fmt.Errorf("%s: is a block device; the mode must say type b for one", p)
+	case wanted != "" && wanted != kind:
+		return 0, fmt.Errorf("%s: is a device of type %s, and the mode says %s", p, kind, shown(d.Type))
+	}
+	d.Type = kind
+	d.Major = int64(unix.Major(uint64(n.stat.Rdev)))
+	d.Minor = int64(unix.Minor(uint64(n.stat.Rdev)))
+	if err := checkNumbers(kind, d.Major, d.Minor); err != nil {
+		return 0, fmt.Errorf("%s: %w", p, err)
+	}
+	d.Permissions = cmp.Or(d.Permissions, c.DeviceAccess)
+	if err := checkAccess(c, d.Permissions); err != nil {
+		return 0, fmt.Errorf("%s: %w", p, err)
+	}
+	mode := os.FileMode(n.stat.Mode & 0o777)
+	d.FileMode = &mode
+	if d.GID == nil && n.stat.Gid != 0 {
+		gid := n.stat.Gid
+		d.GID = &gid
+	}
+	if mode&0o006 != 0o006 {
+		return n.stat.Gid, nil
+	}
+	return 0, nil
+}
+
+func checkRule(c Config, rule discover.DeviceRule) error {
+	if rule.Type != "c" && rule.Type != "b" {
+		return errors.New("is of no type; write c or b")
+	}
+	if rule.Major < 0 {
+		return errors.New("is for every major number; name one")
+	}
+	if err := checkNumbers(rule.Type, rule.Major, rule.Minor); err != nil {
+		return err
+	}
+	return checkAccess(c, rule.Access)
+}
+
+// checkNumbers holds a device's numbers, minor -1 being all, against what no
+// container is given.
+func checkNumbers(kind string, major, minor int64) error {
+	if kind != "c" || major != memMajor {
+		return nil
+	}
+	if name, denied := memDenied[minor]; denied {
+		return fmt.Errorf("is the device %s of the machine, which no container is given", name)
+	}
+	if minor < 0 {
+		return errors.New("is for every memory device, which no container is given")
+	}
+	return nil
+}
+
+// checkAccess refuses mknod unless the administrator gives it. "none" is no
+// access, so a node without a rule: CDI 1.1.0, permissions.
+func checkAccess(c Config, access string) error {
+	if access != "none" && strings.Contains(access, "m") && !strings.Contains(c.DeviceAccess, "m") {
+		return fmt.Errorf("access %q asks for mknod; leave the m out, or set device_access in the config", access)
+	}
+	return nil
+}

@@ -5,7 +5,6 @@ package sdk
 import (
 	"slices"
 	"strconv"
-	"unicode/utf8"
 )
 
 // JSON writes the edits document of ABI.md, "Edits". Members that say nothing
@@ -14,23 +13,25 @@ import (
 // was silently changed would be another path.
 func (e *Edits) JSON() []byte {
 	w := &writer{out: make([]byte, 0, 4096)}
-	w.open('{')
+	w.byte('{')
 	w.name("abi")
 	w.int(1)
 	w.containerEdits(&e.ContainerEdits)
 	w.remove(&e.Remove)
 	w.stringMap("envMode", e.EnvMode)
-	objects(w, "symlinks", e.Symlinks, func(s Symlink) {
+	w.objects("symlinks", len(e.Symlinks), func(i int) {
+		s := &e.Symlinks[i]
 		w.member("target", s.Target)
 		w.member("link", s.Link)
 	})
 	if len(e.LdCache.Dirs) > 0 {
 		w.name("ldcache")
-		w.open('{')
+		w.byte('{')
 		w.strings("dirs", e.LdCache.Dirs)
-		w.close('}')
+		w.byte('}')
 	}
-	objects(w, "deviceRules", e.DeviceRules, func(r DeviceRule) {
+	w.objects("deviceRules", len(e.DeviceRules), func(i int) {
+		r := &e.DeviceRules[i]
 		w.member("type", r.Type)
 		w.name("major")
 		w.int(r.Major)
@@ -38,12 +39,13 @@ func (e *Edits) JSON() []byte {
 		w.int(r.Minor)
 		w.member("access", r.Access)
 	})
-	objects(w, "builtinHooks", e.BuiltinHooks, func(h BuiltinHook) {
+	w.objects("builtinHooks", len(e.BuiltinHooks), func(i int) {
+		h := &e.BuiltinHooks[i]
 		w.member("name", h.Name)
 		w.stringMap("args", h.Args)
 	})
 	w.stringMap("annotations", e.Annotations)
-	w.close('}')
+	w.byte('}')
 	return w.out
 }
 
@@ -52,14 +54,16 @@ func (w *writer) containerEdits(c *ContainerEdits) {
 		return
 	}
 	w.name("containerEdits")
-	w.open('{')
+	w.byte('{')
 	w.strings("env", c.Env)
-	objects(w, "deviceNodes", c.DeviceNodes, w.deviceNode)
-	objects(w, "netDevices", c.NetDevices, func(d *NetDevice) {
+	w.objects("deviceNodes", len(c.DeviceNodes), func(i int) { w.deviceNode(c.DeviceNodes[i]) })
+	w.objects("netDevices", len(c.NetDevices), func(i int) {
+		d := c.NetDevices[i]
 		w.member("hostInterfaceName", d.HostInterfaceName)
 		w.member("name", d.Name)
 	})
-	objects(w, "hooks", c.Hooks, func(h *Hook) {
+	w.objects("hooks", len(c.Hooks), func(i int) {
+		h := c.Hooks[i]
 		w.member("hookName", h.HookName)
 		w.member("path", h.Path)
 		w.strings("args", h.Args)
@@ -69,7 +73,8 @@ func (w *writer) containerEdits(c *ContainerEdits) {
 			w.int(int64(*h.Timeout))
 		}
 	})
-	objects(w, "mounts", c.Mounts, func(m *MountEdit) {
+	w.objects("mounts", len(c.Mounts), func(i int) {
+		m := c.Mounts[i]
 		w.member("hostPath", m.HostPath)
 		w.member("containerPath", m.ContainerPath)
 		w.strings("options", m.Options)
@@ -77,27 +82,27 @@ func (w *writer) containerEdits(c *ContainerEdits) {
 	})
 	if r := c.IntelRdt; r != nil {
 		w.name("intelRdt")
-		w.open('{')
+		w.byte('{')
 		w.optional("closID", r.ClosID)
 		w.optional("l3CacheSchema", r.L3CacheSchema)
 		w.optional("memBwSchema", r.MemBwSchema)
 		w.strings("schemata", r.Schemata)
 		if r.EnableMonitoring {
 			w.name("enableMonitoring")
-			w.out = append(w.out, "true"...)
+			w.raw("true")
 		}
-		w.close('}')
+		w.byte('}')
 	}
 	if len(c.AdditionalGIDs) > 0 {
 		w.name("additionalGids")
-		w.open('[')
+		w.byte('[')
 		for _, g := range c.AdditionalGIDs {
 			w.comma()
 			w.int(int64(g))
 		}
-		w.close(']')
+		w.byte(']')
 	}
-	w.close('}')
+	w.byte('}')
 }
 
 func (w *writer) deviceNode(d *DeviceNode) {
@@ -123,44 +128,47 @@ func (w *writer) remove(r *Remove) {
 		return
 	}
 	w.name("remove")
-	w.open('{')
+	w.byte('{')
 	w.strings("env", r.Env)
 	w.strings("mounts", r.Mounts)
 	w.strings("devices", r.Devices)
-	objects(w, "hooks", r.Hooks, func(h RemoveHook) {
+	w.objects("hooks", len(r.Hooks), func(i int) {
+		h := &r.Hooks[i]
 		w.member("hookName", h.HookName)
 		w.member("base", h.Base)
 	})
-	w.close('}')
+	w.byte('}')
 }
 
 // writer appends JSON. Empty members are not written.
 type writer struct{ out []byte }
 
-func (w *writer) open(c byte)  { w.out = append(w.out, c) }
-func (w *writer) close(c byte) { w.out = append(w.out, c) }
+// byte, like all that append to out, is kept from being inlined: the copies
+// would be a fiftieth of a guest.
+//
+//go:noinline
+func (w *writer) byte(c byte) { w.out = append(w.out, c) }
 
 // comma parts what comes from what stands before it.
 func (w *writer) comma() {
 	switch w.out[len(w.out)-1] {
 	case '{', '[':
 	default:
-		w.out = append(w.out, ',')
+		w.byte(',')
 	}
 }
 
 func (w *writer) name(name string) {
 	w.comma()
-	w.out = append(w.out, '"')
-	w.out = append(w.out, name...)
-	w.out = append(w.out, '"', ':')
+	w.string(name)
+	w.byte(':')
 }
 
 func (w *writer) int(n int64) { w.out = strconv.AppendInt(w.out, n, 10) }
 
 func (w *writer) member(name, value string) {
 	w.name(name)
-	w.out = appendQuoted(w.out, value)
+	w.string(value)
 }
 
 func (w *writer) optional(name, value string) {
@@ -181,12 +189,12 @@ func (w *writer) strings(name string, list []string) {
 		return
 	}
 	w.name(name)
-	w.open('[')
+	w.byte('[')
 	for _, s := range list {
 		w.comma()
-		w.out = appendQuoted(w.out, s)
+		w.string(s)
 	}
-	w.close(']')
+	w.byte(']')
 }
 
 func (w *writer) stringMap(name string, m map[string]string) {
@@ -199,116 +207,58 @@ func (w *writer) stringMap(name string, m map[string]string) {
 	}
 	slices.Sort(keys)
 	w.name(name)
-	w.open('{')
+	w.byte('{')
 	for _, k := range keys {
 		w.comma()
-		w.out = appendQuoted(w.out, k)
-		w.out = append(w.out, ':')
-		w.out = appendQuoted(w.out, m[k])
+		w.string(k)
+		w.byte(':')
+		w.string(m[k])
 	}
-	w.close('}')
+	w.byte('}')
 }
 
-func objects[T any](w *writer, name string, list []T, write func(T)) {
-	if len(list) == 0 {
+// objects writes n objects, each by one call of write. It is not generic: the
+// guest would have one copy a type.
+func (w *writer) objects(name string, n int, write func(i int)) {
+	if n == 0 {
 		return
 	}
 	w.name(name)
-	w.open('[')
-	for _, v := range list {
+	w.byte('[')
+	for i := range n {
 		w.comma()
-		w.open('{')
-		write(v)
-		w.close('}')
+		w.byte('{')
+		write(i)
+		w.byte('}')
 	}
-	w.close(']')
+	w.byte(']')
 }
 
-// appendQuoted appends s as a JSON string, RFC 8259 section 7: only what must
-// be escaped is.
-func appendQuoted(out []byte, s string) []byte {
+// string appends s as a JSON string, RFC 8259 section 7: only what must be
+// escaped is.
+func (w *writer) string(s string) {
 	const hex = "0123456789abcdef"
-	out = append(out, '"')
+	w.byte('"')
+	plain := 0 // s[plain:i] waits to be copied
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			out = append(out, '\\', c)
-		case c < 0x20:
-			out = append(out, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			out = append(out, c)
-		}
-	}
-	return append(out, '"')
-}
-
-// Unquote returns the string that a JSON answer of [Context.Spec] holds, or
-// false if it holds something else.
-func Unquote(doc []byte) (string, bool) {
-	if len(doc) < 2 || doc[0] != '"' || doc[len(doc)-1] != '"' {
-		return "", false
-	}
-	in := doc[1 : len(doc)-1]
-	out := make([]byte, 0, len(in))
-	for len(in) > 0 {
-		if in[0] == '"' || in[0] < 0x20 {
-			return "", false
-		}
-		if in[0] != '\\' {
-			out, in = append(out, in[0]), in[1:]
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
 			continue
 		}
-		if len(in) < 2 {
-			return "", false
-		}
-		switch in[1] {
-		case '"', '\\', '/':
-			out = append(out, in[1])
-		case 'b':
-			out = append(out, '\b')
-		case 'f':
-			out = append(out, '\f')
-		case 'n':
-			out = append(out, '\n')
-		case 'r':
-			out = append(out, '\r')
-		case 't':
-			out = append(out, '\t')
-		case 'u':
-			r, rest, ok := unescape(in)
-			if !ok {
-				return "", false
-			}
-			out, in = utf8.AppendRune(out, r), rest
+		w.raw(s[plain:i])
+		plain = i + 1
+		if c < 0x20 {
+			w.raw("\\u00")
+			w.byte(hex[c>>4])
+			w.byte(hex[c&15])
 			continue
-		default:
-			return "", false
 		}
-		in = in[2:]
+		w.byte('\\')
+		w.byte(c)
 	}
-	return string(out), true
+	w.raw(s[plain:])
+	w.byte('"')
 }
 
-// unescape reads the \uXXXX, or the pair of them, that in begins with. Half a
-// pair becomes U+FFFD, as encoding/json has it.
-func unescape(in []byte) (rune, []byte, bool) {
-	unit := func(b []byte) (rune, bool) {
-		if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
-			return 0, false
-		}
-		n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
-		return rune(n), err == nil
-	}
-	r, ok := unit(in)
-	if !ok {
-		return 0, nil, false
-	}
-	in = in[6:]
-	if r < 0xd800 || r > 0xdfff {
-		return r, in, true
-	}
-	if low, ok := unit(in); ok && r < 0xdc00 && low >= 0xdc00 && low <= 0xdfff {
-		return 0x10000 + (r-0xd800)<<10 + (low - 0xdc00), in[6:], true
-	}
-	return utf8.RuneError, in, true
-}
+//go:noinline
+func (w *writer) raw(s string) { w.out = append(w.out, s...) }

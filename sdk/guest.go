@@ -19,7 +19,7 @@ func hostLog(level uint32, ptr unsafe.Pointer, length uint32)
 //
 //go:wasmexport tenon_discover
 func discover() int32 {
-	return run(&Context{ask: guestAsk, emit: guestEmit, log: guestLog}, registered)
+	return run(&Context{ask: guestAsk, emit: guestEmit, log: guestLog})
 }
 
 // recording is of use only to tests, which run natively.

@@ -26,7 +26,8 @@ func TestResults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := (&Machine{}).Context(Request{})
-			if got := run(c, tt.discover); got != tt.result {
+			Register(tt.discover)
+			if got := run(c); got != tt.result {
 				t.Errorf("result %d, want %d", got, tt.result)
 			}
 			if !reflect.DeepEqual(c.emitted, tt.emitted) {
@@ -45,7 +46,8 @@ func TestEditsThatTheHostRefusesFail(t *testing.T) {
 		}
 		return keep(kind, text)
 	}
-	if got := run(c, func(*Context) (*Edits, error) { return &Edits{}, nil }); got != 1 {
+	Register(func(*Context) (*Edits, error) { return &Edits{}, nil })
+	if got := run(c); got != 1 {
 		t.Errorf("result %d, want 1", got)
 	}
 	if want := []emission{{1, "edits: over the size limit"}}; !reflect.DeepEqual(c.emitted, want) {

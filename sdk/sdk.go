@@ -23,6 +23,8 @@ import "errors"
 // NotApplicable is what a mode returns if it has nothing to say about this
 // container or this machine: result 2 of the ABI. With mode "auto" or a list
 // of modes the others go on. Edits returned beside it are dropped.
+//
+//lint:ignore ST1012 it is a result, not a failure: sdk.NotApplicable says so
 var NotApplicable = errors.New("this mode does not apply")
 
 // registered is the function that the mode gave to Register.
@@ -51,12 +53,12 @@ const (
 )
 
 // run runs the registered function once and tells the host what came out.
-func run(c *Context, discover func(*Context) (*Edits, error)) int32 {
-	if discover == nil {
+func run(c *Context) int32 {
+	if registered == nil {
 		c.emit(emitReason, "the module has registered no function; call sdk.Register from init")
 		return resultFailed
 	}
-	edits, err := discover(c)
+	edits, err := registered(c)
 	switch {
 	case err != nil && errors.Is(err, NotApplicable):
 		return resultNotApplicable

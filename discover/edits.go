@@ -3,6 +3,9 @@
 package discover
 
 import (
+	"encoding/json"
+	"unicode/utf8"
+
 	cdi "tags.cncf.io/container-device-interface/specs-go"
 )
 
@@ -94,8 +97,77 @@ type BuiltinHook struct {
 	Args map[string]string `json:"args,omitempty"`
 }
 
-// DecodeEdits reads one edits document and nothing beside it.
-func DecodeEdits(doc []byte) (Edits, error) { return Edits{}, nil }
+// maxEditsDepth is how deep the arrays and objects of an edits document may be
+// nested. What it may hold needs four.
+const maxEditsDepth = 16
 
-// Empty reports whether e changes nothing.
-func (e Edits) Empty() bool { return true }
+// editsShape is the edits document; a test holds that it and [Edits] name the
+// same fields.
+var editsShape = &shape{kind: object, members: []field{
+	{"abi", anInt64},
+	{"containerEdits", &shape{kind: object, members: []field{
+		{"env", textList},
+		{"deviceNodes", &shape{kind: array, each: &shape{kind: object, members: []field{
+			{"path", aString}, {"hostPath", aString}, {"type", aString}, {"major", anInt64}, {"minor", anInt64},
+			{"fileMode", aUint32}, {"permissions", aString}, {"uid", aUint32}, {"gid", aUint32}}}}},
+		{"netDevices", &shape{kind: array, each: &shape{kind: object, members: []field{
+			{"hostInterfaceName", aString}, {"name", aString}}}}},
+		{"hooks", &shape{kind: array, each: &shape{kind: object, members: []field{
+			{"hookName", aString}, {"path", aString}, {"args", textList}, {"env", textList}, {"timeout", anInt64}}}}},
+		{"mounts", &shape{kind: array, each: &shape{kind: object, members: []field{
+			{"hostPath", aString}, {"containerPath", aString}, {"options", textList}, {"type", aString}}}}},
+		{"intelRdt", &shape{kind: object, members: []field{
+			{"closID", aString}, {"l3CacheSchema", aString}, {"memBwSchema", aString}, {"schemata", textList},
+			{"enableMonitoring", aBool}}}},
+		{"additionalGids", uint32s}}}},
+	{"remove", &shape{kind: object, members: []field{
+		{"env", textList}, {"mounts", textList}, {"devices", textList},
+		{"hooks", &shape{kind: array, each: &shape{kind: object, members: []field{
+			{"hookName", aString}, {"base", aString}}}}}}}},
+	{"envMode", texts},
+	{"symlinks", &shape{kind: array, each: &shape{kind: object, members: []field{
+		{"target", aString}, {"link", aString}}}}},
+	{"ldcache", &shape{kind: object, members: []field{{"dirs", textList}}}},
+	{"deviceRules", &shape{kind: array, each: &shape{kind: object, members: []field{
+		{"type", aString}, {"major", anInt64}, {"minor", anInt64}, {"access", aString}}}}},
+	{"builtinHooks", &shape{kind: array, each: &shape{kind: object, members: []field{
+		{"name", aString}, {"args", texts}}}}},
+	{"annotations", texts},
+}}
+
+// DecodeEdits reads one edits document. It is strict: an unknown field, a key
+// that stands twice, null, a value of another type, a number out of range,
+// bytes behind the document, text that is not UTF-8 and nesting deeper than 16
+// are refused. What the fields hold is for [Edits.Validate] to check. The
+// caller bounds the size.
+//
+// Every error wraps [ErrInvalidEdits] and names the field by its JSON path.
+func DecodeEdits(doc []byte) (Edits, error) {
+	if !utf8.Valid(doc) {
+		return Edits{}, invalid("the edits document is not UTF-8")
+	}
+	p := parser{data: doc, limit: maxEditsDepth, strict: true}
+	if _, err := p.document(editsShape); err != nil {
+		return Edits{}, invalid("the edits document: %w", err)
+	}
+	var e Edits
+	if err := json.Unmarshal(doc, &e); err != nil {
+		return Edits{}, invalid("the edits document: %w", err)
+	}
+	return e, nil
+}
+
+// Empty reports whether e changes nothing, whatever its ABI.
+func (e Edits) Empty() bool { return e.count() == 0 }
+
+// count is the number of single edits in e.
+func (e *Edits) count() int {
+	c, r := &e.ContainerEdits, &e.Remove
+	n := len(c.Env) + len(c.DeviceNodes) + len(c.NetDevices) + len(c.Hooks) + len(c.Mounts) + len(c.AdditionalGIDs) +
+		len(r.Env) + len(r.Mounts) + len(r.Devices) + len(r.Hooks) +
+		len(e.Symlinks) + len(e.LdCache.Dirs) + len(e.DeviceRules) + len(e.BuiltinHooks) + len(e.Annotations)
+	if c.IntelRdt != nil {
+		n++
+	}
+	return n
+}

@@ -158,6 +158,8 @@ func apiTypes(types string) []api.ValueType { return []api.ValueType(types) }
 // stack goes to the debug log.
 func (g *guest) explainTrap(err error) error {
 	g.log.Debug("the module ended early", "mode", g.mode, "error", err.Error())
+	g.flush(1)
+	g.flush(2)
 	said := ""
 	if g.stderr != "" {
 		said = fmt.Sprintf("; it wrote %q", g.stderr)

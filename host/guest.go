@@ -3,6 +3,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -57,8 +58,10 @@ type guest struct {
 	emitted   int    // bytes of all three
 	over      string // the limit of emit that was hit; the run fails
 
-	logged, dropped int    // bytes of log lines kept, and lines dropped
-	stderr          string // first line written to standard error
+	logged, dropped int       // bytes of log lines kept, and lines dropped
+	pending         [2][]byte // lines begun on standard output and error
+	stderr          string    // line of standard error to show where the module traps
+	dying           bool      // it says why
 
 	clock  uint64 // nanoseconds since wasiEpoch
 	random *rand.ChaCha8
@@ -200,13 +203,38 @@ func (g *guest) logLine(m api.Memory, stack []uint64) {
 	g.write(levels[min(uint32(stack[0]), 3)], text)
 }
 
-// stdio is what the module writes to standard output (1) or error (2).
+// maxLine is how many bytes of standard output or error make a line at most.
+const maxLine = 4096
+
+// stdio takes what the module writes to standard output (1) or error (2). Go
+// writes a panic in small pieces, so they are joined to lines.
 func (g *guest) stdio(fd uint32, text []byte) {
-	if fd == 2 && g.stderr == "" {
-		first, _, _ := strings.Cut(string(text[:min(len(text), 200)]), "\n")
-		g.stderr = oneLine(first)
+	pending := &g.pending[fd-1]
+	for len(text) > 0 {
+		line, rest, ended := bytes.Cut(text, []byte("\n"))
+		if room := maxLine - len(*pending); len(line) > room {
+			line, rest, ended = text[:room], text[room:], true
+		}
+		*pending = append(*pending, line...)
+		text = rest
+		if ended {
+			g.flush(fd)
+		}
 	}
-	g.write(slog.LevelDebug, text)
+}
+
+// flush ends a line of standard output or error.
+func (g *guest) flush(fd uint32) {
+	line := g.pending[fd-1]
+	g.pending[fd-1] = nil
+	if fd == 2 {
+		// The last words are those of the runtime that gave up, if there are any.
+		dying := bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) || bytes.Contains(line, []byte(" panicked at "))
+		if g.stderr == "" || dying && !g.dying {
+			g.stderr, g.dying = oneLine(string(line[:min(len(line), 200)])), dying
+		}
+	}
+	g.write(slog.LevelDebug, line)
 }
 
 // write logs a line of the module as long as its run has log bytes left.

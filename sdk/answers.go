@@ -61,6 +61,9 @@ func (m *Machine) dispatch(r *Request, op Op, root Root, key string) ([]byte, Co
 	case OpMounts:
 		return mounts(r.Mounts, key)
 	case OpConfig:
+		if key == "" {
+			return nil, InvalidArgument
+		}
 		return lookup(r.Config, key)
 	case OpFeature:
 		return feature(key)
@@ -115,7 +118,10 @@ func lookup(m map[string]string, key string) ([]byte, Code) {
 
 // pointer is RFC 6901.
 func pointer(spec []byte, key string) ([]byte, Code) {
-	if key != "" && key[0] != '/' {
+	switch {
+	case key == "":
+		return nil, Denied // the whole of config.json: no two containers have the same
+	case key[0] != '/':
 		return nil, InvalidArgument
 	}
 	if spec == nil {
@@ -127,10 +133,7 @@ func pointer(spec []byte, key string) ([]byte, Code) {
 	if decoder.Decode(&at) != nil {
 		return nil, IOError
 	}
-	for i, token := range strings.Split(key, "/") {
-		if i == 0 {
-			continue
-		}
+	for token := range strings.SplitSeq(key[1:], "/") {
 		if strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(token), "~") {
 			return nil, InvalidArgument
 		}
@@ -194,7 +197,7 @@ func feature(name string) ([]byte, Code) {
 		}
 	case kind == "edit":
 		switch what {
-		case "env", "deviceNodes", "netDevices", "hooks", "mounts", "intelRdt", "additionalGids",
+		case "env", "deviceNodes", "netDevices", "mounts", "intelRdt", "additionalGids",
 			"remove", "envMode", "symlinks", "ldcache", "deviceRules", "builtinHooks", "annotations":
 			return []byte("1"), 0
 		}
@@ -232,11 +235,11 @@ func (n *node) readdir() []byte {
 }
 
 func glob(root *node, pattern string) ([]byte, Code) {
-	if strings.Contains(pattern, "**") {
+	if pattern == "/" || strings.Contains(pattern, "**") {
 		return nil, InvalidArgument
 	}
 	found := []string{""}
-	segments := strings.Split(strings.TrimSuffix(pattern, "/"), "/")[1:]
+	segments := strings.Split(pattern[1:], "/")
 	for _, segment := range segments {
 		if _, err := path.Match(segment, ""); err != nil {
 			return nil, InvalidArgument
@@ -257,21 +260,19 @@ func glob(root *node, pattern string) ([]byte, Code) {
 		}
 		found = next
 	}
-	if len(segments) == 0 {
-		found = []string{"/"}
-	}
 	slices.Sort(found)
 	return join(found), 0
 }
 
 func ldlookup(root *node, cache []library, soname string) ([]byte, Code) {
-	stem, _, star := strings.Cut(soname, "*")
-	if soname == "" || strings.ContainsAny(soname, `/?[\`) || star && !strings.Contains(stem, ".so") {
+	so, star := strings.Index(soname, ".so"), strings.Index(soname, "*")
+	if so < 1 || star >= 0 && star < so || strings.Contains(soname, "/") {
 		return nil, InvalidArgument
 	}
+	pattern := strings.NewReplacer(`\`, `\\`, "?", `\?`, "[", `\[`).Replace(soname) // only * is special
 	var found []string
 	for _, l := range cache {
-		if hit, _ := path.Match(soname, l.soname); !hit {
+		if hit, _ := path.Match(pattern, l.soname); !hit {
 			continue
 		}
 		if n, real, ok := root.walk(l.path, true); ok && n.kind == 'f' {

@@ -254,4 +254,4 @@ func (c *Context) Log(level Level, text string) { c.log(level, text) }
 
 // Explain keeps a line for who asks why the edits are as they are. It is kept
 // with the edits, so it must follow from the answers alone.
-func (c *Context) Explain(text string) { c.emit(emitExplain, text) }
+func (c *Context) Explain(text string) { c.emit(emitExplain, strings.ToValidUTF8(text, "?")) }

@@ -7,6 +7,7 @@ package sdk
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -22,6 +23,8 @@ func TestResults(t *testing.T) {
 		{"no edits", func(*Context) (*Edits, error) { return nil, nil }, 0, nil},
 		{"not applicable", func(c *Context) (*Edits, error) { c.Explain("why"); return &Edits{}, NotApplicable }, 2, []emission{{2, "why"}}},
 		{"an error", func(*Context) (*Edits, error) { return &Edits{}, errors.New("/dev/x: is not there") }, 1, []emission{{1, "/dev/x: is not there"}}},
+		{"an error that is not text", func(*Context) (*Edits, error) { return nil, errors.New("\xff: x") }, 1, []emission{{1, "?: x"}}},
+		{"a long error", func(*Context) (*Edits, error) { return nil, errors.New(strings.Repeat("x", 4095) + "é") }, 1, []emission{{1, strings.Repeat("x", 4095) + "?"}}},
 		{"nothing registered", nil, 1, []emission{{1, "the module has registered no function; call sdk.Register from init"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

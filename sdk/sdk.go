@@ -18,7 +18,10 @@
 // that it takes to load one.
 package sdk
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // NotApplicable is what a mode returns if it has nothing to say about this
 // container or this machine: result 2 of the ABI. With mode "auto" or a list
@@ -63,7 +66,7 @@ func run(c *Context) int32 {
 	case err != nil && errors.Is(err, NotApplicable):
 		return resultNotApplicable
 	case err != nil:
-		c.emit(emitReason, err.Error())
+		c.emit(emitReason, reason(err))
 		return resultFailed
 	case edits == nil:
 		return resultDone
@@ -73,4 +76,14 @@ func run(c *Context) int32 {
 		return resultFailed
 	}
 	return resultDone
+}
+
+// maxReason is how long the text of a failure may be, in bytes; ABI.md, "Limits".
+const maxReason = 4096
+
+// reason is the text of err as the host takes it: a reason that is too long, or
+// not UTF-8, would be refused, and the failure be without one.
+func reason(err error) string {
+	text := err.Error()
+	return strings.ToValidUTF8(text[:min(len(text), maxReason)], "?")
 }

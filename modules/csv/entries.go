@@ -25,8 +25,11 @@ func (f *finder) addEntry(where string, e entry) error {
 	case f.withDevices:
 		err = f.addDevice(where, e.path)
 	}
-	if errors.Is(err, sdk.InvalidArgument) {
+	switch {
+	case errors.Is(err, sdk.InvalidArgument):
 		return f.skip(where, "not a path or a pattern")
+	case errors.Is(err, sdk.Denied):
+		return f.skip(where, "in a place that this mode may not look at")
 	}
 	return err
 }

@@ -90,6 +90,10 @@ func (s *Spec) set(n *node, members ...member) []byte {
 	if len(members) == 0 {
 		return nil
 	}
+	size := n.end - n.start + 8
+	for _, m := range members {
+		size += len(m.name) + len(m.raw) + 4
+	}
 	var added []byte
 	type splice struct {
 		at  *node
@@ -110,7 +114,7 @@ func (s *Spec) set(n *node, members ...member) []byte {
 		return slices.Concat([]byte("{"), added, []byte("}"))
 	}
 	slices.SortFunc(splices, func(a, b splice) int { return a.at.start - b.at.start })
-	out := make([]byte, 0, n.end-n.start+len(added)+1024)
+	out := make([]byte, 0, size)
 	from := n.start
 	for _, sp := range splices {
 		out = append(append(out, s.data[from:sp.at.start]...), sp.raw...)
@@ -196,7 +200,11 @@ func (l *list) bytes() []byte {
 	if !slices.ContainsFunc(l.entries, changed) {
 		return nil
 	}
-	data, out := l.spec.data, []byte{'['}
+	size := l.node.end - l.node.start + 2
+	for _, en := range l.entries {
+		size += len(en.raw) + 1
+	}
+	data, out := l.spec.data, append(make([]byte, 0, size), '[')
 	for _, en := range l.entries {
 		if en.gone {
 			continue

@@ -3,7 +3,6 @@
 package discover
 
 import (
-	"encoding/json"
 	"unicode/utf8"
 
 	cdi "tags.cncf.io/container-device-interface/specs-go"
@@ -147,14 +146,11 @@ func DecodeEdits(doc []byte) (Edits, error) {
 		return Edits{}, invalid("the edits document is not UTF-8")
 	}
 	p := parser{data: doc, limit: maxEditsDepth, strict: true}
-	if _, err := p.document(editsShape); err != nil {
+	root, err := p.document(editsShape)
+	if err != nil {
 		return Edits{}, invalid("the edits document: %w", err)
 	}
-	var e Edits
-	if err := json.Unmarshal(doc, &e); err != nil {
-		return Edits{}, invalid("the edits document: %w", err)
-	}
-	return e, nil
+	return decoder(doc).edits(&root), nil
 }
 
 // Empty reports whether e changes nothing, whatever its ABI.

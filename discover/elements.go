@@ -398,7 +398,7 @@ func appendString(dst []byte, s string) []byte {
 			dst = append(append(dst, s[from:i]...), '\\', byte(r))
 		case r < ' ':
 			dst = append(append(dst, s[from:i]...), '\\', 'u', '0', '0', hexDigits[r>>4], hexDigits[r&15])
-		case r == utf8.RuneError && s[i] != "\ufffd"[0]:
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\ufffd"):
 			dst = append(append(dst, s[from:i]...), "\ufffd"...)
 		default:
 			continue

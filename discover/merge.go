@@ -25,7 +25,7 @@ type ModeEdits struct {
 // Variables that two modes append or prepend with the same separator are no
 // conflict: both values are kept.
 func Merge(parts []ModeEdits) (Edits, error) {
-	m := merger{edits: Edits{ABI: ABI}, claims: make(map[string]claim)}
+	m := merger{edits: Edits{ABI: ABI}, claims: make(map[thing]claim)}
 	for _, part := range parts {
 		m.mode = part.Mode
 		if err := m.add(&part.Edits); err != nil {
@@ -38,8 +38,11 @@ func Merge(parts []ModeEdits) (Edits, error) {
 type merger struct {
 	edits  Edits
 	mode   string // whose edits are being added
-	claims map[string]claim
+	claims map[thing]claim
 }
+
+// thing is what two modes can disagree about.
+type thing struct{ kind, name string }
 
 // claim is what one mode said about one thing.
 type claim struct {
@@ -50,7 +53,7 @@ type claim struct {
 // claim notes what the mode says about a thing; fresh is false if the same was
 // said before.
 func (m *merger) claim(kind, name string, value any) (fresh bool, err error) {
-	key := kind + "\x00" + name
+	key := thing{kind, name}
 	old, ok := m.claims[key]
 	if !ok {
 		m.claims[key] = claim{m.mode, value}
@@ -125,7 +128,7 @@ func (m *merger) containerEdits(e *Edits) error {
 		}
 	}
 	for _, d := range in.DeviceNodes {
-		fresh, err := m.claim("path", d.Path, *d)
+		fresh, err := m.claim("path", d.Path, d)
 		if err != nil {
 			return err
 		}
@@ -134,7 +137,7 @@ func (m *merger) containerEdits(e *Edits) error {
 		}
 	}
 	for _, mt := range in.Mounts {
-		fresh, err := m.claim("path", mt.ContainerPath, *mt)
+		fresh, err := m.claim("path", mt.ContainerPath, mt)
 		if err != nil {
 			return err
 		}
@@ -143,11 +146,11 @@ func (m *merger) containerEdits(e *Edits) error {
 		}
 	}
 	for _, d := range in.NetDevices {
-		fresh, err := m.claim("network device", d.HostInterfaceName, *d)
+		fresh, err := m.claim("network device", d.HostInterfaceName, d)
 		if err != nil {
 			return err
 		}
-		if _, err := m.claim("network device named", d.Name, *d); err != nil {
+		if _, err := m.claim("network device named", d.Name, d); err != nil {
 			return err
 		}
 		if fresh {
@@ -155,7 +158,7 @@ func (m *merger) containerEdits(e *Edits) error {
 		}
 	}
 	if in.IntelRdt != nil {
-		if _, err := m.claim("edit", "intelRdt", *in.IntelRdt); err != nil {
+		if _, err := m.claim("edit", "intelRdt", in.IntelRdt); err != nil {
 			return err
 		}
 		out.IntelRdt = in.IntelRdt

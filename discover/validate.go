@@ -3,6 +3,7 @@
 package discover
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	cdi "tags.cncf.io/container-device-interface/specs-go"
 )
 
 // maxEdits is how many single edits one mode may ask for. A server with eight
@@ -50,19 +53,18 @@ func (e Edits) Validate() error {
 }
 
 func (e Edits) checkEnv() error {
-	names := make(map[string]bool)
+	names := make(map[string]bool, len(e.ContainerEdits.Env))
 	for i, kv := range e.ContainerEdits.Env {
 		name, value, ok := strings.Cut(kv, "=")
-		at := fmt.Sprintf("containerEdits.env[%d]", i)
 		// The value is not shown: it may be a secret.
-		if !ok || name == "" || strings.ContainsFunc(name, unicode.IsControl) || !utf8.ValidString(name) {
-			return invalid("%s: it is not NAME=value", at)
+		if !ok || name == "" || !printable(name) {
+			return invalid("containerEdits.env[%d]: it is not NAME=value", i)
 		}
 		if strings.ContainsAny(value, "\x00\n") || !utf8.ValidString(value) {
-			return invalid("%s: the value of %s holds a NUL, a line break or what is not UTF-8", at, quote(name))
+			return invalid("containerEdits.env[%d]: the value of %s holds a NUL, a line break or what is not UTF-8", i, quote(name))
 		}
 		if forbiddenEnv(name) {
-			return invalid("%s: %s is not for modes to set", at, quote(name))
+			return invalid("containerEdits.env[%d]: %s is not for modes to set", i, quote(name))
 		}
 		names[name] = true
 	}
@@ -80,81 +82,101 @@ func (e Edits) checkEnv() error {
 
 func (e Edits) checkDevices() error {
 	for i, d := range e.ContainerEdits.DeviceNodes {
-		at := fmt.Sprintf("containerEdits.deviceNodes[%d]", i)
-		if d == nil {
-			return invalid("%s: it is null", at)
-		}
-		if err := absolute(d.Path); err != nil {
-			return invalid("%s.path: %w", at, err)
-		}
-		if forbiddenDestination(d.Path) {
-			return invalid("%s.path: %s is not for modes to change", at, quote(d.Path))
-		}
-		if d.HostPath != "" {
-			if err := absolute(d.HostPath); err != nil {
-				return invalid("%s.hostPath: %w", at, err)
-			}
-		}
-		if !slices.Contains([]string{"", "b", "c", "p", "u"}, d.Type) {
-			return invalid("%s.type: %s is not one of b, c, p, u", at, quote(d.Type))
-		}
-		if d.Major < 0 || d.Minor < 0 {
-			return invalid("%s: device number %d:%d is negative", at, d.Major, d.Minor)
-		}
-		if d.FileMode != nil && *d.FileMode > 0o7777 {
-			return invalid("%s.fileMode: %d is more than 4095 (octal 7777)", at, *d.FileMode)
-		}
-		if d.Permissions != "" && d.Permissions != "none" && !access(d.Permissions) {
-			return invalid("%s.permissions: %s is not none and not some of r, w, m, each once", at, quote(d.Permissions))
+		if err := checkDevice(d); err != nil {
+			return invalid("containerEdits.deviceNodes[%d]%w", i, err)
 		}
 	}
 	for i, r := range e.DeviceRules {
-		at := fmt.Sprintf("deviceRules[%d]", i)
-		if r.Type != "c" && r.Type != "b" {
-			return invalid("%s.type: %s is not one of b, c", at, quote(r.Type))
+		if err := checkRule(r); err != nil {
+			return invalid("deviceRules[%d]%w", i, err)
 		}
-		if r.Major < 0 {
-			return invalid("%s.major: %d is negative", at, r.Major)
+	}
+	return nil
+}
+
+// checkDevice's error goes on where the path of the element ends; so do those
+// of checkRule and checkMount.
+func checkDevice(d *cdi.DeviceNode) error {
+	if d == nil {
+		return errors.New(": it is null")
+	}
+	if err := absolute(d.Path); err != nil {
+		return fmt.Errorf(".path: %w", err)
+	}
+	if forbiddenDestination(d.Path) {
+		return fmt.Errorf(".path: %s is not for modes to change", quote(d.Path))
+	}
+	if d.HostPath != "" {
+		if err := absolute(d.HostPath); err != nil {
+			return fmt.Errorf(".hostPath: %w", err)
 		}
-		if r.Minor < -1 {
-			return invalid("%s.minor: %d is less than -1", at, r.Minor)
-		}
-		if !access(r.Access) {
-			return invalid("%s.access: %s is not some of r, w, m, each once", at, quote(r.Access))
-		}
+	}
+	if !slices.Contains([]string{"", "b", "c", "p", "u"}, d.Type) {
+		return fmt.Errorf(".type: %s is not one of b, c, p, u", quote(d.Type))
+	}
+	if d.Major < 0 || d.Minor < 0 {
+		return fmt.Errorf(": device number %d:%d is negative", d.Major, d.Minor)
+	}
+	if d.FileMode != nil && *d.FileMode > 0o7777 {
+		return fmt.Errorf(".fileMode: %d is more than 4095 (octal 7777)", uint32(*d.FileMode))
+	}
+	if d.Permissions != "" && d.Permissions != "none" && !access(d.Permissions) {
+		return fmt.Errorf(".permissions: %s is not none and not some of r, w, m, each once", quote(d.Permissions))
+	}
+	return nil
+}
+
+func checkRule(r DeviceRule) error {
+	switch {
+	case r.Type != "c" && r.Type != "b":
+		return fmt.Errorf(".type: %s is not one of b, c", quote(r.Type))
+	case r.Major < 0:
+		return fmt.Errorf(".major: %d is negative", r.Major)
+	case r.Minor < -1:
+		return fmt.Errorf(".minor: %d is less than -1", r.Minor)
+	case !access(r.Access):
+		return fmt.Errorf(".access: %s is not some of r, w, m, each once", quote(r.Access))
 	}
 	return nil
 }
 
 func (e Edits) checkMounts() error {
 	for i, m := range e.ContainerEdits.Mounts {
-		at := fmt.Sprintf("containerEdits.mounts[%d]", i)
-		if m == nil {
-			return invalid("%s: it is null", at)
+		if err := checkMount(m); err != nil {
+			return invalid("containerEdits.mounts[%d]%w", i, err)
 		}
-		if err := absolute(m.HostPath); err != nil {
-			return invalid("%s.hostPath: %w", at, err)
+	}
+	return nil
+}
+
+func checkMount(m *cdi.Mount) error {
+	if m == nil {
+		return errors.New(": it is null")
+	}
+	if err := absolute(m.HostPath); err != nil {
+		return fmt.Errorf(".hostPath: %w", err)
+	}
+	if forbiddenSource(m.HostPath) {
+		return fmt.Errorf(".hostPath: %s is not for modes to mount", quote(m.HostPath))
+	}
+	if err := absolute(m.ContainerPath); err != nil {
+		return fmt.Errorf(".containerPath: %w", err)
+	}
+	if forbiddenDestination(m.ContainerPath) {
+		return fmt.Errorf(".containerPath: %s is not for modes to change", quote(m.ContainerPath))
+	}
+	if m.Type != "" && m.Type != "bind" {
+		return fmt.Errorf(".type: %s is not bind", quote(m.Type))
+	}
+	bind := len(m.Options) == 0
+	for i, o := range m.Options {
+		if !slices.Contains(safeMountOptions, o) {
+			return fmt.Errorf(".options[%d]: %s is not one of %s", i, quote(o), strings.Join(safeMountOptions, ", "))
 		}
-		if forbiddenSource(m.HostPath) {
-			return invalid("%s.hostPath: %s is not for modes to mount", at, quote(m.HostPath))
-		}
-		if err := absolute(m.ContainerPath); err != nil {
-			return invalid("%s.containerPath: %w", at, err)
-		}
-		if forbiddenDestination(m.ContainerPath) {
-			return invalid("%s.containerPath: %s is not for modes to change", at, quote(m.ContainerPath))
-		}
-		if m.Type != "" && m.Type != "bind" {
-			return invalid("%s.type: %s is not bind", at, quote(m.Type))
-		}
-		for j, o := range m.Options {
-			if !slices.Contains(safeMountOptions, o) {
-				return invalid("%s.options[%d]: %s is not one of %s", at, j, quote(o), strings.Join(safeMountOptions, ", "))
-			}
-		}
-		if len(m.Options) > 0 && !slices.Contains(m.Options, "bind") && !slices.Contains(m.Options, "rbind") {
-			return invalid("%s.options: neither bind nor rbind is among them", at)
-		}
+		bind = bind || o == "bind" || o == "rbind"
+	}
+	if !bind {
+		return errors.New(".options: neither bind nor rbind is among them")
 	}
 	return nil
 }

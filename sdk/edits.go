@@ -30,12 +30,12 @@ type ContainerEdits struct {
 	AdditionalGIDs []uint32      `json:"additionalGids,omitempty"`
 }
 
-// DeviceNode is a device that the container gets. Type, numbers and mode are
-// the host's to fill in: it looks at the device itself and believes nobody.
+// DeviceNode is a device that the container gets. Type, numbers, mode and group
+// are the host's to fill in: it looks at the device itself and believes nobody.
 type DeviceNode struct {
 	Path        string  `json:"path"`               // in the container; absolute
 	HostPath    string  `json:"hostPath,omitempty"` // on the host, if it differs
-	Type        string  `json:"type,omitempty"`     // "c", "b", "p"
+	Type        string  `json:"type,omitempty"`     // "c"; "b" must be said
 	Major       int64   `json:"major,omitempty"`
 	Minor       int64   `json:"minor,omitempty"`
 	FileMode    *uint32 `json:"fileMode,omitempty"`    // permission bits
@@ -105,8 +105,8 @@ type LdCache struct {
 
 // DeviceRule allows devices without creating a node.
 type DeviceRule struct {
-	Type   string `json:"type"`   // "c" or "b"
-	Major  int64  `json:"major"`  // -1 is any
+	Type   string `json:"type"` // "c" or "b"
+	Major  int64  `json:"major"`
 	Minor  int64  `json:"minor"`  // -1 is any
 	Access string `json:"access"` // of r, w, m, each once
 }
@@ -141,20 +141,6 @@ func (e *Edits) AddSymlink(target, link string) {
 // SetEnv sets a variable of the container, in the place of one that is there.
 func (e *Edits) SetEnv(name, value string) {
 	e.ContainerEdits.Env = append(e.ContainerEdits.Env, name+"="+value)
-}
-
-// AddGID adds a supplementary group to the container's process; 0 and what is
-// there already is left out.
-func (e *Edits) AddGID(gid uint32) {
-	if gid == 0 {
-		return
-	}
-	for _, g := range e.ContainerEdits.AdditionalGIDs {
-		if g == gid {
-			return
-		}
-	}
-	e.ContainerEdits.AdditionalGIDs = append(e.ContainerEdits.AdditionalGIDs, gid)
 }
 
 // AddLdCacheDir adds a folder to the container's ld.so.cache.

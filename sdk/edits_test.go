@@ -113,14 +113,11 @@ func TestHelpers(t *testing.T) {
 	e.AddMount("/h", "/c", "ro", "rbind").Type = "bind"
 	e.AddSymlink("liba.so.1", "/l/liba.so")
 	e.SetEnv("A", "b=c")
-	e.AddGID(44)
-	e.AddGID(0)
-	e.AddGID(44)
 	e.AddLdCacheDir("/l")
 	e.AddBuiltinHook("chmod", map[string]string{"path": "/dev/dri", "mode": "755"})
 	e.RemoveHook("prestart", "x")
 	want := `{"abi":1,"containerEdits":{"env":["A=b=c"],"deviceNodes":[{"path":"/dev/x","permissions":"r"}],` +
-		`"mounts":[{"hostPath":"/h","containerPath":"/c","options":["ro","rbind"],"type":"bind"}],"additionalGids":[44]},` +
+		`"mounts":[{"hostPath":"/h","containerPath":"/c","options":["ro","rbind"],"type":"bind"}]},` +
 		`"remove":{"hooks":[{"hookName":"prestart","base":"x"}]},"symlinks":[{"target":"liba.so.1","link":"/l/liba.so"}],` +
 		`"ldcache":{"dirs":["/l"]},"builtinHooks":[{"name":"chmod","args":{"mode":"755","path":"/dev/dri"}}]}`
 	if got := string(e.JSON()); got != want {

@@ -140,7 +140,7 @@ func (f *finder) addDevice(where, written string) error {
 				return err
 			case ok && st.Type == 'c':
 				found = true
-				f.addNode(p, st)
+				f.addNode(p)
 			case ok:
 				reason = "not a character device"
 			}
@@ -152,10 +152,8 @@ func (f *finder) addDevice(where, written string) error {
 	return f.skip(where, reason)
 }
 
-// addNode adds a device once. Mode and group are the node's, and a group that
-// alone may use it is made one of the process's, as NVIDIA's runtime does: on a
-// Jetson most nodes belong to group video, and a user of the image does not.
-func (f *finder) addNode(p string, st sdk.Stat) {
+// addNode adds a device once. Numbers, mode and group are the host's to fill in.
+func (f *finder) addNode(p string) {
 	for _, d := range f.edits.ContainerEdits.DeviceNodes {
 		if d.Path == p {
 			return
@@ -164,15 +162,6 @@ func (f *finder) addNode(p string, st sdk.Stat) {
 	d := f.edits.AddDevice(p)
 	if f.devicesAt != "/" {
 		d.HostPath = path.Join(f.devicesAt, p)
-	}
-	mode := st.Mode & 0o777
-	d.FileMode = &mode
-	if st.GID != 0 {
-		gid := st.GID
-		d.GID = &gid
-		if mode&0o006 != 0o006 {
-			f.edits.AddGID(gid)
-		}
 	}
 }
 

@@ -126,7 +126,7 @@ func TestBadModules(t *testing.T) {
 		{"table import", imports("env", "t", 1, 0x70, 0, 1), "FILE: imports env.t, a table, which tenon does not offer"},
 		{"import as start", guestModule(i32Const(0), "", section(8, 0)), "FILE: its start section names an imported function; start with a function of the module"},
 		{"not valid", guestModule([]byte{opDrop}, ""), "FILE: is not valid WebAssembly for tenon: "},
-		{"SIMD", guestModule(bytesOf(0xfd, 0x0c, make([]byte, 16), opDrop, i32Const(0)), ""), "FILE: its code section has opcode 0xfd; build for core WebAssembly 2.0 without SIMD and reference types"},
+		{"SIMD", guestModule(bytesOf(0xfd, 0x0c, make([]byte, 16), opDrop, i32Const(0)), ""), "FILE: its function body has opcode 0xfd; build for core WebAssembly 2.0 without SIMD and reference types"},
 		{"too much memory", slicesReplace(guestModule(i32Const(0), ""), section(5, list([]byte{0, 1})), section(5, list(bytesOf(0, uleb(2000))))),
 			"FILE: is not valid WebAssembly for tenon: section memory: min 2000 pages (125 Mi) over limit of 1024 pages (64 Mi)"},
 

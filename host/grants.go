@@ -39,19 +39,19 @@ func (r *run) envGated() bool {
 // Both are as seen from the root of the query.
 func (r *run) grantedPath(p string) bool { return !floor(p) }
 
-// floored are the trees and files that no query sees, in any root: secrets of
-// the machine and of its users, the state of other containers, processes, and
-// files of procfs and sysfs that leak the kernel's memory or act when they are
-// touched. Each covers what lies below it; "*" is as in path.Match.
-var floored = []string{
-	"/proc/[0-9]*", "/proc/self", "/proc/thread-self", "/proc/sys",
-	"/proc/kcore", "/proc/kmsg", "/proc/keys", "/proc/key-users", "/proc/kallsyms", "/proc/sysrq-trigger",
-	"/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security",
-	"/sys/fs/bpf", "/sys/fs/cgroup", "/sys/firmware",
-	"/etc/shadow*", "/etc/gshadow*", "/etc/sudoers*", "/etc/ssh", "/etc/ssl/private", "/etc/kubernetes",
-	"/root", "/home",
-	"/run/containerd", "/run/docker*", "/run/crio", "/run/podman", "/run/secrets",
-	"/var/lib/kubelet", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker",
+// floored are the trees and files that no query sees, in any root, by the
+// first folder of their paths: secrets of the machine and of its users, the
+// state of other containers, processes, and files of procfs and sysfs that leak
+// the kernel's memory or act when they are touched. Each covers what lies below
+// it; "" is the folder itself, "*" is as in path.Match.
+var floored = map[string][]string{
+	"etc":  {"shadow*", "gshadow*", "sudoers*", "ssh", "ssl/private", "kubernetes"},
+	"home": {""},
+	"proc": {"[0-9]*", "self", "thread-self", "sys", "kcore", "kmsg", "keys", "key-users", "kallsyms", "sysrq-trigger"},
+	"root": {""},
+	"run":  {"containerd", "docker*", "crio", "podman", "secrets"},
+	"sys":  {"kernel/debug", "kernel/tracing", "kernel/security", "fs/bpf", "fs/cgroup", "firmware"},
+	"var":  {"lib/kubelet", "lib/containerd", "lib/containers", "lib/docker"},
 }
 
 // flooredAttributes are files of any device in sysfs that reach the hardware:
@@ -60,26 +60,23 @@ var flooredAttributes = []string{"rom", "resource*", "config", "reset", "remove"
 
 // floor reports whether p, absolute and clean, is on the hard floor.
 func floor(p string) bool {
-	for _, pattern := range floored {
-		// The pattern is held against as many segments of p as it has.
-		end, slashes := 0, strings.Count(pattern, "/")
-		for end = 0; end < len(p); end++ {
-			if p[end] == '/' {
-				if slashes--; slashes < 0 {
-					break
-				}
-			}
-		}
-		if p[1] == pattern[1] && matches(pattern, p[:end]) {
+	first, rest, _ := strings.Cut(p[1:], "/")
+	patterns := floored[first]
+	if patterns == nil {
+		return false
+	}
+	segments := strings.Split(rest, "/")
+	for _, pattern := range patterns {
+		// The pattern is held against as many segments as it has.
+		n := strings.Count(pattern, "/") + 1
+		if pattern == "" || n <= len(segments) && matches(pattern, strings.Join(segments[:n], "/")) {
 			return true
 		}
 	}
-	if rest, ok := strings.CutPrefix(p, "/sys/"); ok {
-		for segment := range strings.SplitSeq(rest, "/") {
-			for _, pattern := range flooredAttributes {
-				if matches(pattern, segment) {
-					return true
-				}
+	for _, segment := range segments {
+		for _, pattern := range flooredAttributes {
+			if first == "sys" && matches(pattern, segment) {
+				return true
 			}
 		}
 	}

@@ -139,7 +139,10 @@ func (r *run) query(op, root uint32, key string) ([]byte, int32) {
 	}
 	answer, code := r.ask(q)
 	if len(answer) > r.config.Limits.AnswerBytes {
-		answer, code = nil, codeTooLarge
+		code = codeTooLarge
+	}
+	if code != codeOK {
+		answer = nil
 	}
 	if r.answered += len(answer); r.answered > r.config.Limits.AnswersBytes {
 		r.spent = fmt.Sprintf("was answered more than the %d bytes a run may be", r.config.Limits.AnswersBytes)

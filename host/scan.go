@@ -193,7 +193,7 @@ func (m *moduleShape) custom(s *scanner, names *bool) {
 func (s *scanner) nameSection() {
 	for s.more() {
 		id := s.byte()
-		b := s.sub("name section", maxCustom)
+		b := s.sub("name subsection", maxCustom)
 		if s.err != nil {
 			return
 		}
@@ -265,7 +265,7 @@ func (m *moduleShape) section(id int, s *scanner) {
 	case 10:
 		m.bodies = s.count("functions", maxFunctions, 3)
 		for n := m.bodies; n > 0 && s.err == nil; n-- {
-			b := s.sub("code section", maxBody)
+			b := s.sub("function body", maxBody)
 			if s.err == nil {
 				b.body()
 				s.err = b.err

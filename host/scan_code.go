@@ -97,7 +97,7 @@ func (s *scanner) sub(what string, most int) *scanner {
 	switch {
 	case s.err != nil:
 	case n > int64(most):
-		s.fail("has a %s part of %d bytes; %d are the most", what, n, most)
+		s.fail("has a %s of %d bytes; %d are the most", what, n, most)
 	default:
 		s.skip(n)
 	}
@@ -229,7 +229,7 @@ func (s *scanner) body() {
 		locals += int64(s.u32())
 		s.valueType()
 		if locals > maxLocals {
-			s.fail("has a function of %d locals; %d are the most", locals, maxLocals)
+			s.fail("declares %d locals; %d are the most", locals, maxLocals)
 		}
 	}
 	for depth := 1; depth > 0 && s.err == nil; {
@@ -269,7 +269,7 @@ func (s *scanner) body() {
 		}
 	}
 	if s.more() {
-		s.fail("has bytes after the end of a function")
+		s.fail("has bytes after its end")
 	}
 }
 

@@ -22,30 +22,30 @@ const (
 type Op uint32
 
 const (
-	OpEnv        Op = 1
-	OpAnnotation Op = 2
-	OpSpec       Op = 3
-	OpMounts     Op = 4
-	OpConfig     Op = 5
-	OpStat       Op = 6
-	OpReadDir    Op = 7
-	OpRead       Op = 8
-	OpReadLink   Op = 9
-	OpGlob       Op = 10
-	OpLdLookup   Op = 11
-	OpRealPath   Op = 12
-	OpFeature    Op = 13
-	OpWhich      Op = 15
+	OpEnv        Op = 1  // the value of a variable
+	OpAnnotation Op = 2  // the value of an annotation
+	OpSpec       Op = 3  // a part of config.json
+	OpMounts     Op = 4  // the mounts at or below a folder
+	OpConfig     Op = 5  // a value of the mode's config
+	OpStat       Op = 6  // what a path is
+	OpReadDir    Op = 7  // the names in a folder
+	OpRead       Op = 8  // the content of a file
+	OpReadLink   Op = 9  // the text of a link
+	OpGlob       Op = 10 // the paths that match a pattern
+	OpLdLookup   Op = 11 // a library by its soname
+	OpRealPath   Op = 12 // a path without links
+	OpFeature    Op = 13 // whether the host can do something
+	OpWhich      Op = 15 // a program
 )
 
 // Level is how much a log line matters.
 type Level int32
 
 const (
-	Debug Level = 0
-	Info  Level = 1
-	Warn  Level = 2
-	Error Level = 3
+	Debug Level = 0 // for the author
+	Info  Level = 1 // for who looks how it went
+	Warn  Level = 2 // something is not as it should be
+	Error Level = 3 // something failed
 )
 
 // Context asks the host for one container. It is good until the mode's function

@@ -55,6 +55,7 @@ type QueryError struct {
 	Err  error // a Code, or what is wrong with the answer's framing
 }
 
+// Error is the key, quoted where it is not readable as it is, and what is wrong.
 func (e *QueryError) Error() string {
 	thing := strconv.Quote(e.Key)
 	switch e.Op {

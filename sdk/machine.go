@@ -19,13 +19,14 @@ import (
 
 // Machine is a recorded machine: a folder that stands for one in tests.
 //
-//	README.md   model, driver, kernel, date: for people
-//	root/       small files, folders and links, under their own paths
-//	devices     one device node a line: c 195 0 0666 0 0 /dev/nvidia0
-//	            (type, major, minor, mode in octal, uid, gid, path)
-//	ldcache     one library a line: libcuda.so.1 /usr/lib/libcuda.so.1
-//	driver/     the driver root, if it is not root/
-//	container/  the container's root file system, if it has one
+//	README.md       model, driver, kernel, date: for people
+//	root/           small files, folders and links, under their own paths
+//	devices         one device node a line: c 195 0 0666 0 0 /dev/nvidia0
+//	                (type, major, minor, mode in octal, uid, gid, path)
+//	ldcache         one library a line: libcuda.so.1 /usr/lib/libcuda.so.1
+//	driver/         the driver root, if it is not root/
+//	driver_devices  its device nodes, as in devices
+//	container/      the container's root file system, if it has one
 //
 // Links may be absolute; they resolve inside their root. All files belong to
 // root; a file has mode 0755 if its owner may execute it in the folder, else
@@ -67,8 +68,11 @@ func OpenMachine(dir string) (*Machine, error) {
 		}
 		m.roots[r] = tree
 	}
-	if err := eachLine(filepath.Join(dir, "devices"), m.addDevice); err != nil {
-		return nil, err
+	for name, r := range map[string]Root{"devices": Host, "driver_devices": Driver} {
+		err := eachLine(filepath.Join(dir, name), func(line string) error { return addDevice(m.roots[r], line) })
+		if err != nil {
+			return nil, err
+		}
 	}
 	return m, eachLine(filepath.Join(dir, "ldcache"), func(line string) error {
 		f := strings.Fields(line)
@@ -102,7 +106,7 @@ func eachLine(file string, do func(line string) error) error {
 	return lines.Err()
 }
 
-func (m *Machine) addDevice(line string) error {
+func addDevice(root *node, line string) error {
 	n := &node{}
 	var kind, name string
 	if _, err := fmt.Sscanf(line, "%1s %d %d %o %d %d %s", &kind, &n.major, &n.minor, &n.mode, &n.uid, &n.gid, &name); err != nil ||
@@ -110,7 +114,7 @@ func (m *Machine) addDevice(line string) error {
 		return fmt.Errorf("%q is not: type major minor mode uid gid /path", line)
 	}
 	n.kind = kind[0]
-	at := m.roots[Host]
+	at := root
 	dir, base := path.Split(name)
 	for _, step := range strings.FieldsFunc(dir, func(r rune) bool { return r == '/' }) {
 		next := at.entries[step]

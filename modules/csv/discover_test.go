@@ -199,6 +199,27 @@ func TestDriverRootStaysOutOfTheContainer(t *testing.T) {
 	}
 }
 
+// TestDevicesOfTheDriverRoot: where the driver root has a /dev, its nodes are
+// those that count, and the host must be told where they are.
+func TestDevicesOfTheDriverRoot(t *testing.T) {
+	edits, why, err := one(t, "dev,/dev/nvmap\ndev,/dev/null\n",
+		map[string]string{"driver_root": "/run/driver"}, map[string]string{
+			"devices":        "c 1 3 0666 0 0 /dev/null\n",
+			"driver/x":       "",
+			"driver_devices": "c 10 121 0660 0 44 /dev/nvmap\n",
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := edits.ContainerEdits.DeviceNodes
+	if len(d) != 1 || d[0].Path != "/dev/nvmap" || d[0].HostPath != "/run/driver/dev/nvmap" {
+		t.Errorf("devices %+v", d)
+	}
+	if want := []string{defaultFolder + "/l4t.csv:2: dev,/dev/null: does not exist, left out"}; !slices.Equal(why, want) {
+		t.Errorf("explained %q, want %q", why, want)
+	}
+}
+
 func TestLinkThroughALinkedFolder(t *testing.T) {
 	edits, _, err := one(t, "sym,/lib/tegra/libx.so\n", nil, map[string]string{
 		"root/usr/lib/deep/nvidia/libx.so": "->../liby.so",

@@ -25,6 +25,9 @@ func discover(c *sdk.Context) (*sdk.Edits, error) {
 	if devices == nothing {
 		return nil, sdk.NotApplicable
 	}
+	if devices == filesOnly {
+		c.Explain("none was asked for: the driver's files are given, its device nodes are not")
+	}
 	f := &finder{Context: c, edits: &sdk.Edits{}, withDevices: devices == everything}
 	steps := []func(*finder) error{
 		(*finder).readConfig,

@@ -38,12 +38,25 @@ func (c Config) modesOf(host string) ([]string, error) {
 			return []string{"csv"}, err
 		}
 	}
-	hook, _ := c.ModeTables["legacy"]["hook_path"].(string)
-	found, err := hasProgram(host, hook)
-	if err != nil || !found {
+	hook, err := c.nvidiaHook(host)
+	if err != nil || hook == "" {
 		return nil, err
 	}
 	return []string{"legacy"}, nil
+}
+
+// NVIDIAHook returns the absolute path of NVIDIA's prestart hook, "" where it is
+// not installed, and the seconds that it may take. The administrator names it, in
+// the table of the mode legacy; no module does. Errors are the machine's.
+func (c Config) NVIDIAHook() (path string, seconds int, err error) {
+	path, err = c.nvidiaHook("/")
+	timeout, _ := c.ModeTables["legacy"]["hook_timeout"].(int64)
+	return path, int(timeout), err
+}
+
+func (c Config) nvidiaHook(host string) (string, error) {
+	name, _ := c.ModeTables["legacy"]["hook_path"].(string)
+	return findProgram(host, name)
 }
 
 func isTegra(folder string) (bool, error) {
@@ -85,11 +98,11 @@ func isTegra(folder string) (bool, error) {
 	return strings.EqualFold(string(text[:n]), "tegra"), nil
 }
 
-// hasProgram tells whether the query which would find name on the host.
-func hasProgram(host, name string) (bool, error) {
+// findProgram returns what the query which would find on the host, or "".
+func findProgram(host, name string) (string, error) {
 	r, err := openRoot(host)
-	if err != nil {
-		return false, err
+	if err != nil || name == "" {
+		return "", err
 	}
 	defer r.close()
 	paths := []string{name}
@@ -106,10 +119,10 @@ func hasProgram(host, name string) (bool, error) {
 		}
 		n.close()
 		if n.kind() == unix.S_IFREG && n.stat.Mode&0o111 != 0 {
-			return name != "", nil
+			return p, nil
 		}
 	}
-	return false, nil
+	return "", nil
 }
 
 func absent(err error) bool {

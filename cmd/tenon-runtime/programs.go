@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/tenon-runtime/tenon/discover"
+	"github.com/tenon-runtime/tenon/host"
+)
+
+// hookSeconds is how long the low-level runtime lets one of our hooks run.
+// tenon-hook ends itself before that.
+const hookSeconds = 10
+
+// programs says what the hooks that tenon adds start. A program that is not
+// there stays empty: Lower refuses the edits that need it.
+func programs(config host.Config) (discover.Programs, error) {
+	nvidiaHook, seconds, err := config.NVIDIAHook()
+	return discover.Programs{
+		TenonHook:         tenonHook(config.Hook),
+		HookTimeout:       hookSeconds,
+		NVIDIAHook:        nvidiaHook,
+		NVIDIAHookTimeout: seconds,
+		LdCacheRequired:   config.LdCache.Required,
+	}, err
+}
+
+// tenonHook returns the path of tenon-hook: the configured one, else the one
+// beside our own program, else the one that packages install. It will run as
+// root, so it must be a file that only root can change.
+func tenonHook(configured string) string {
+	candidates := []string{configured}
+	if configured == "" {
+		candidates = nil
+		if self, err := os.Readlink("/proc/self/exe"); err == nil {
+			candidates = append(candidates, filepath.Join(filepath.Dir(self), "tenon-hook"))
+		}
+		candidates = append(candidates, "/usr/bin/tenon-hook")
+	}
+	for _, file := range candidates {
+		f, err := host.OpenTrusted(file)
+		if err != nil {
+			continue
+		}
+		st, err := f.Stat()
+		f.Close()
+		if err == nil && st.Mode()&0o111 != 0 {
+			return file
+		}
+	}
+	return ""
+}

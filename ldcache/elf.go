@@ -3,7 +3,6 @@
 package ldcache
 
 import (
-	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -24,6 +23,22 @@ const (
 	maxHeaderBytes  = 64 << 10
 	maxDynamicBytes = 1 << 20
 	maxNoteBytes    = 64 << 10
+)
+
+// Of elf.h: the gABI's "ELF Header", "Program Header" and "Dynamic Section".
+// Package debug/elf has them too, and starts up more slowly than a whole run of
+// this package takes.
+const (
+	elfMagic        = "\x7fELF"
+	class32         = 1 // EI_CLASS, byte 4
+	class64         = 2
+	typeDyn         = 3 // ET_DYN
+	segmentLoad     = 1 // PT_LOAD
+	segmentDynamic  = 2 // PT_DYNAMIC
+	segmentProperty = 0x6474e553
+	tagNull         = 0 // DT_NULL
+	tagStrTab       = 5
+	tagSoname       = 14
 )
 
 // One reason is enough: ldconfig, too, passes such a file by.
@@ -49,29 +64,29 @@ func (r *elfReader) readLibrary(file io.ReaderAt, size int64, families families)
 	if err != nil {
 		return lib, err
 	}
-	if len(head) < 64 || string(head[:4]) != elf.ELFMAG {
+	if len(head) < 64 || string(head[:4]) != elfMagic {
 		return lib, errNotLibrary
 	}
 	r.head = head
 	le := binary.LittleEndian
-	class := elf.Class(head[elf.EI_CLASS])
-	if elf.Type(le.Uint16(head[16:])) != elf.ET_DYN {
+	class := head[4]
+	if le.Uint16(head[16:]) != typeDyn {
 		return lib, errNotLibrary
 	}
-	machine := elf.Machine(le.Uint16(head[18:]))
+	arch := machine(le.Uint16(head[18:]))
 
 	// Elf64_Ehdr and Elf64_Phdr, or their 32-bit forms, of elf.h.
 	var headers, eflags, word, entrySize uint64
 	var count int
 	switch class {
-	case elf.ELFCLASS64:
+	case class64:
 		headers, eflags, count, word, entrySize = le.Uint64(head[32:]), uint64(le.Uint32(head[48:])), int(le.Uint16(head[56:])), 8, 56
-	case elf.ELFCLASS32:
+	case class32:
 		headers, eflags, count, word, entrySize = uint64(le.Uint32(head[28:])), uint64(le.Uint32(head[36:])), int(le.Uint16(head[44:])), 4, 32
 	default:
 		return lib, errNotLibrary
 	}
-	if lib.flags = families.flags(machine, class, uint32(eflags)); lib.flags == 0 {
+	if lib.flags = families.flags(arch, class == class64, uint32(eflags)); lib.flags == 0 {
 		return lib, errNotLibrary
 	}
 	length := uint64(count) * entrySize
@@ -90,10 +105,10 @@ func (r *elfReader) readLibrary(file io.ReaderAt, size int64, families families)
 	var dynamic segment
 	for _, s := range segments {
 		switch s.kind {
-		case elf.PT_DYNAMIC:
+		case segmentDynamic:
 			dynamic = s
-		case elf.PT_GNU_PROPERTY:
-			if machine == elf.EM_X86_64 || machine == elf.EM_386 {
+		case segmentProperty:
+			if arch == machineX8664 || arch == machine386 {
 				lib.isaLevel = r.isaLevel(s, word)
 			}
 		}
@@ -110,13 +125,13 @@ func (r *elfReader) readLibrary(file io.ReaderAt, size int64, families families)
 	var hasTable, hasSoname bool
 	for ; uint64(len(raw)) >= 2*word; raw = raw[2*word:] {
 		tag, value := readWord(raw, word), readWord(raw[word:], word)
-		if elf.DynTag(tag) == elf.DT_NULL {
+		if tag == tagNull {
 			break
 		}
-		if elf.DynTag(tag) == elf.DT_STRTAB && !hasTable {
+		if tag == tagStrTab && !hasTable {
 			table, hasTable = value, true
 		}
-		if elf.DynTag(tag) == elf.DT_SONAME && !hasSoname {
+		if tag == tagSoname && !hasSoname {
 			soname, hasSoname = value, true
 		}
 	}
@@ -124,7 +139,7 @@ func (r *elfReader) readLibrary(file io.ReaderAt, size int64, families families)
 		return lib, errNotLibrary
 	}
 	for _, s := range segments {
-		if s.kind == elf.PT_LOAD && table >= s.address && table-s.address < s.size {
+		if s.kind == segmentLoad && table >= s.address && table-s.address < s.size {
 			table = table - s.address + s.offset
 			break
 		}
@@ -156,16 +171,16 @@ func (r *elfReader) readLibrary(file io.ReaderAt, size int64, families families)
 
 // segment is a program header; size is that in the file.
 type segment struct {
-	kind                         elf.ProgType
+	kind                         uint32
 	offset, address, size, align uint64
 }
 
-func readSegment(raw []byte, class elf.Class) segment {
+func readSegment(raw []byte, class byte) segment {
 	le := binary.LittleEndian
-	if class == elf.ELFCLASS64 {
-		return segment{elf.ProgType(le.Uint32(raw)), le.Uint64(raw[8:]), le.Uint64(raw[16:]), le.Uint64(raw[32:]), le.Uint64(raw[48:])}
+	if class == class64 {
+		return segment{le.Uint32(raw), le.Uint64(raw[8:]), le.Uint64(raw[16:]), le.Uint64(raw[32:]), le.Uint64(raw[48:])}
 	}
-	return segment{elf.ProgType(le.Uint32(raw)), uint64(le.Uint32(raw[4:])), uint64(le.Uint32(raw[8:])), uint64(le.Uint32(raw[16:])), uint64(le.Uint32(raw[28:]))}
+	return segment{le.Uint32(raw), uint64(le.Uint32(raw[4:])), uint64(le.Uint32(raw[8:])), uint64(le.Uint32(raw[16:])), uint64(le.Uint32(raw[28:]))}
 }
 
 func readWord(raw []byte, word uint64) uint64 {

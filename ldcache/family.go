@@ -3,14 +3,26 @@
 package ldcache
 
 import (
-	"debug/elf"
 	"runtime"
+)
+
+// machine is e_machine of an ELF header: EM_ values of elf.h.
+type machine uint16
+
+const (
+	machine386       machine = 3
+	machinePPC64     machine = 21
+	machineARM       machine = 40
+	machineX8664     machine = 62
+	machineAArch64   machine = 183
+	machineRISCV     machine = 243
+	machineLoongArch machine = 258
 )
 
 // family is a set of processors that one ldconfig serves: the one of x86-64
 // takes i386 and x32 libraries too, the one of arm64 those of 32-bit ARM.
 type family struct {
-	machines []elf.Machine
+	machines []machine
 	goarch   []string
 	loaders  []string // where glibc's loaders are, from sysdeps/**/shlib-versions
 	triplets []string // Debian's folders, as "Multiarch/Tuples" in its wiki lists them
@@ -23,27 +35,27 @@ type families []*family
 
 var known = families{
 	{
-		machines: []elf.Machine{elf.EM_X86_64, elf.EM_386}, goarch: []string{"amd64", "386"},
+		machines: []machine{machineX8664, machine386}, goarch: []string{"amd64", "386"},
 		loaders:  []string{"/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux.so.2", "/libx32/ld-linux-x32.so.2"},
 		triplets: []string{"x86_64-linux-gnu", "i386-linux-gnu", "x86_64-linux-gnux32"}, musl: []string{"x86_64", "i386", "x32"}, wide: true, x32: true,
 	},
 	{
-		machines: []elf.Machine{elf.EM_AARCH64, elf.EM_ARM}, goarch: []string{"arm64", "arm"},
+		machines: []machine{machineAArch64, machineARM}, goarch: []string{"arm64", "arm"},
 		loaders:  []string{"/lib/ld-linux-aarch64.so.1", "/lib64/ld-linux-aarch64.so.1", "/lib/ld-linux-armhf.so.3", "/lib/ld-linux.so.3"},
 		triplets: []string{"aarch64-linux-gnu", "arm-linux-gnueabihf", "arm-linux-gnueabi"}, musl: []string{"aarch64", "armhf", "arm"}, wide: true,
 	},
 	{
-		machines: []elf.Machine{elf.EM_RISCV}, goarch: []string{"riscv64"},
+		machines: []machine{machineRISCV}, goarch: []string{"riscv64"},
 		loaders:  []string{"/lib/ld-linux-riscv64-lp64d.so.1", "/lib/ld-linux-riscv64-lp64.so.1"},
 		triplets: []string{"riscv64-linux-gnu"}, musl: []string{"riscv64"}, wide: true,
 	},
 	{
-		machines: []elf.Machine{elf.EM_LOONGARCH}, goarch: []string{"loong64"},
+		machines: []machine{machineLoongArch}, goarch: []string{"loong64"},
 		loaders:  []string{"/lib64/ld-linux-loongarch-lp64d.so.1"},
 		triplets: []string{"loongarch64-linux-gnu"}, musl: []string{"loongarch64"}, wide: true,
 	},
 	{
-		machines: []elf.Machine{elf.EM_PPC64}, goarch: []string{"ppc64le"},
+		machines: []machine{machinePPC64}, goarch: []string{"ppc64le"},
 		loaders:  []string{"/lib64/ld64.so.2"},
 		triplets: []string{"powerpc64le-linux-gnu"}, musl: []string{"powerpc64le"}, wide: true,
 	},
@@ -74,26 +86,25 @@ const (
 
 // flags returns the Entry.Flags of a library, 0 where it is of none of the
 // families.
-func (f families) flags(machine elf.Machine, class elf.Class, eflags uint32) uint32 {
-	if !f.take(machine) {
+func (f families) flags(arch machine, wide bool, eflags uint32) uint32 {
+	if !f.take(arch) {
 		return 0
 	}
-	wide := class == elf.ELFCLASS64
-	switch machine {
-	case elf.EM_X86_64:
+	switch arch {
+	case machineX8664:
 		if wide {
 			return flagX8664
 		}
 		return flagX32
-	case elf.EM_386:
+	case machine386:
 		if !wide {
 			return flagLibc6
 		}
-	case elf.EM_AARCH64:
+	case machineAArch64:
 		if wide {
 			return flagAArch64
 		}
-	case elf.EM_ARM:
+	case machineARM:
 		switch {
 		case wide:
 		case eflags&armFloatHard != 0:
@@ -103,7 +114,7 @@ func (f families) flags(machine elf.Machine, class elf.Class, eflags uint32) uin
 		default:
 			return flagLibc6
 		}
-	case elf.EM_RISCV:
+	case machineRISCV:
 		switch {
 		case !wide:
 		case eflags&riscvFloatMask == riscvFloatDouble:
@@ -111,7 +122,7 @@ func (f families) flags(machine elf.Machine, class elf.Class, eflags uint32) uin
 		case eflags&riscvFloatMask == 0:
 			return flagRISCVSoft
 		}
-	case elf.EM_LOONGARCH:
+	case machineLoongArch:
 		switch {
 		case !wide:
 		case eflags&loongarchFloatMask == loongarchDouble:
@@ -119,7 +130,7 @@ func (f families) flags(machine elf.Machine, class elf.Class, eflags uint32) uin
 		default:
 			return flagLoongArchSoft
 		}
-	case elf.EM_PPC64:
+	case machinePPC64:
 		if wide {
 			return flagPowerPC64
 		}
@@ -127,10 +138,10 @@ func (f families) flags(machine elf.Machine, class elf.Class, eflags uint32) uin
 	return 0
 }
 
-func (f families) take(machine elf.Machine) bool {
+func (f families) take(arch machine) bool {
 	for _, one := range f {
 		for _, m := range one.machines {
-			if m == machine {
+			if m == arch {
 				return true
 			}
 		}

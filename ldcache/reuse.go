@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
-	"hash/crc32"
+	"hash/adler32"
 	"hash/fnv"
 	"strings"
 	"time"
@@ -123,11 +123,9 @@ func (s *Survey) Encode(c *Cache, looked time.Time) ([]byte, error) {
 		return nil, err
 	}
 	body := len(data) - len(named.Generator)
-	copy(data[len(data)-8:], fmt.Sprintf("%08x", crc32.Checksum(data[:body], castagnoli)))
+	copy(data[len(data)-8:], fmt.Sprintf("%08x", adler32.Checksum(data[:body])))
 	return data, nil
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Current reports whether present, the bytes of a cache, is the one that this
 // package made when it surveyed the same root, the same files in it, with the
@@ -143,5 +141,5 @@ func (s *Survey) Current(present []byte, looked time.Time) bool {
 	if body < newHeaderSize || string(present[body:body+len(want)]) != want {
 		return false
 	}
-	return string(present[len(present)-8:]) == fmt.Sprintf("%08x", crc32.Checksum(present[:body], castagnoli))
+	return string(present[len(present)-8:]) == fmt.Sprintf("%08x", adler32.Checksum(present[:body]))
 }

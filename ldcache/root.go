@@ -150,7 +150,7 @@ func (r *Root) open(path string, flags int) (fd int, err error) {
 				}
 				return -1, unix.ELOOP
 			}
-			target, err := readLink(next)
+			target, err := linkText(next, "")
 			magic := err == nil && onProc(next)
 			unix.Close(next)
 			if links++; links > maxLinks || magic {
@@ -192,10 +192,11 @@ func splitPath(path string) []string {
 	return strings.FieldsFunc(path, func(c rune) bool { return c == '/' })
 }
 
-// readLink returns what the link of an O_PATH descriptor says.
-func readLink(fd int) (string, error) {
+// linkText returns what the link name in the folder of fd says; with name "",
+// the link that fd is itself, an O_PATH descriptor.
+func linkText(fd int, name string) (string, error) {
 	var buffer [unix.PathMax]byte
-	n, err := unix.Readlinkat(fd, "", buffer[:])
+	n, err := unix.Readlinkat(fd, name, buffer[:])
 	if err != nil {
 		return "", err
 	}

@@ -99,8 +99,14 @@ func (s *Survey) Notes() []error { return s.notes.errors }
 // HasLoader reports whether root holds a glibc loader. Without one nothing
 // reads a cache.
 func (r *Root) HasLoader() bool {
-	_, paths := r.loaders()
-	return len(paths) > 0
+	for _, f := range known {
+		for _, path := range f.loaders {
+			if r.isFile(path) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // loaders returns the glibc loaders in the root, and the families that they
@@ -255,28 +261,40 @@ func (s *Survey) list(f *folder) {
 	if !whole {
 		s.notes.add("%s: the limit of %d names is met", f.path, maxNames)
 	}
+	files := make(map[string]inode, len(names)) // regular ones of this folder
+	links := map[string]string{}
 	for _, n := range names {
 		if !isLibraryName(n.text) {
 			continue
 		}
-		var st unix.Stat_t
-		if n.kind == unix.DT_REG || n.kind == unix.DT_UNKNOWN {
+		switch n.kind {
+		case unix.DT_REG, unix.DT_UNKNOWN:
+			var st unix.Stat_t
 			if unix.Fstatat(fd, n.text, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 				continue
 			}
-			if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-				n.kind = unix.DT_LNK
-			}
 			s.file(fd, n.text, &st)
-		}
-		if n.kind == unix.DT_LNK {
-			s.print.text(n.text)
-			var ok bool
-			if st, ok = s.stat(f.path+"/"+n.text, 0); !ok {
-				continue
+			switch st.Mode & unix.S_IFMT {
+			case unix.S_IFREG:
+				files[n.text] = inode{st.Dev, st.Ino}
+			case unix.S_IFLNK:
+				links[n.text] = ""
+			}
+		case unix.DT_LNK:
+			target, err := linkText(fd, n.text)
+			if err == nil {
+				s.print.text(n.text, target)
+				links[n.text] = target
 			}
 		}
-		if st.Mode&unix.S_IFMT != unix.S_IFREG {
+	}
+	for _, n := range names {
+		file, there := files[n.text]
+		_, link := links[n.text]
+		if link {
+			file, there = s.follow(f, n.text, files, links)
+		}
+		if !there {
 			continue
 		}
 		if s.count++; s.count > maxLibraries {
@@ -287,8 +305,26 @@ func (s *Survey) list(f *folder) {
 			s.notes.add("%s: the limit of %d bytes of names is met", f.path, maxNamesBytes)
 			return
 		}
-		f.items = append(f.items, item{n.text, n.kind == unix.DT_LNK, inode{st.Dev, st.Ino}})
+		f.items = append(f.items, item{n.text, link, file})
 	}
+}
+
+// follow returns what a link of f leads to. Most lead to a file beside them,
+// which has been seen; any other one the kernel follows.
+func (s *Survey) follow(f *folder, name string, files map[string]inode, links map[string]string) (inode, bool) {
+	next := name
+	for range maxLinks {
+		target := links[next]
+		if file, there := files[target]; there {
+			return file, true
+		}
+		if _, there := links[target]; !there {
+			break
+		}
+		next = target
+	}
+	st, ok := s.stat(f.path+"/"+name, 0)
+	return inode{st.Dev, st.Ino}, ok && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
 // file adds a file of the folder of fd to the fingerprint. One that is mounted

@@ -53,8 +53,8 @@ func TestCacheIsCurrentUntilAnythingChanges(t *testing.T) {
 		want    bool
 	}{
 		"nothing": {change: func(string) {}, want: true},
-		"a file that is no library, in another folder": {change: func(dir string) {
-			do(os.WriteFile(filepath.Join(dir, "w/readme"), nil, 0o644))
+		"a file elsewhere": {change: func(dir string) {
+			do(os.WriteFile(filepath.Join(dir, "usr/readme"), nil, 0o644))
 		}, want: true},
 		"replaced in place, mtime forged": {change: func(dir string) {
 			path := filepath.Join(dir, "v/libx.so.1.2")

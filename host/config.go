@@ -4,6 +4,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -138,7 +139,25 @@ func CheckConfig(program string, environ []string) (files []string, problems []P
 		return ""
 	})
 	l.unknownVariables(environ)
+	l.missingModules()
 	return l.files, l.problems
+}
+
+// missingModules tells the modes that are named and have no module. A create
+// would tell it too.
+func (l *loader) missingModules() {
+	if slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Level == Wrong }) {
+		return // what is named is not known
+	}
+	c := l.mustConfig()
+	for _, mode := range c.Mode {
+		file := filepath.Join(c.ModuleDir, mode+".wasm")
+		if _, err := os.Stat(file); mode == "auto" || err == nil {
+			continue
+		}
+		place := l.from["mode"]
+		l.problem(Wrong, place, fmt.Sprintf("mode %q has no module %s; install it, or set module_dir", mode, file))
+	}
 }
 
 // loader lays the sources over each other. It goes on after a problem, without

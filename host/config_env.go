@@ -3,6 +3,7 @@
 package host
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,19 +43,22 @@ func (l *loader) variables(getenv func(string) string) {
 // unknownVariables tells the variables with our prefix that nobody reads.
 func (l *loader) unknownVariables(environ []string) {
 	known := map[string]bool{configVariable: true}
-	names := []string{configVariable}
+	var names []string // without the prefix, which would make all of them alike
 	for _, k := range l.variableKeys() {
 		known[variable(k.path)] = true
-		names = append(names, variable(k.path))
 	}
+	for name := range known {
+		names = append(names, strings.TrimPrefix(name, variablePrefix))
+	}
+	slices.Sort(names)
 	for _, e := range environ {
-		name, _, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, variablePrefix) || known[name] {
+		name, value, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, variablePrefix) || known[name] || value == "" {
 			continue
 		}
 		what := "stands for no key"
-		if near := nearest(name, names); near != "" {
-			what += "; did you mean " + near
+		if near := nearest(strings.TrimPrefix(name, variablePrefix), names); near != "" {
+			what += "; did you mean " + variablePrefix + near
 		}
 		l.problem(Ignored, oneLine(name), what)
 	}

@@ -422,3 +422,26 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// testscripts/config.toml is the file that is installed. What it shows in comments
+// is true.
+func TestTheInstalledFileShowsTheDefaults(t *testing.T) {
+	data, err := os.ReadFile("../testscripts/config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if code, ok := strings.CutPrefix(line, "#"); ok && !strings.HasPrefix(code, " ") && !strings.HasPrefix(code, "debug_log ") {
+			line = code // a key; what is after "# " is for people
+		}
+		text.WriteString(line)
+	}
+	l := parsed(text.String())
+	if c := good(t, l); !reflect.DeepEqual(c, DefaultConfig()) {
+		t.Errorf("got  %+v\nwant %+v", c, DefaultConfig())
+	}
+	if len(l.from) < 10 {
+		t.Errorf("only %d keys were seen: %v", len(l.from), l.from)
+	}
+}

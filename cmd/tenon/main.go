@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command tenon is the tool for the person who looks after a machine: it shows
+// the configuration, the modules, and what is wrong with them, and it tells
+// container engines about tenon-runtime.
+//
+// What it prints on standard output is data, for people or, with --format json,
+// for programs; all else goes to standard error. It runs no module. It never
+// takes part in the creation of a container: that is cmd/tenon-runtime.
+//
+// Start at main; each noun of the command line has a file.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes. They are part of the product.
+const (
+	exitFailed  = 1 // something went wrong
+	exitUsage   = 2 // the command line was wrong
+	exitNothing = 3 // nothing of what was asked for is there
+	exitCheck   = 4 // what was checked is not right
+)
+
+// exitError is an error with an exit code other than exitFailed.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e exitError) Error() string { return e.err.Error() }
+func (e exitError) Unwrap() error { return e.err }
+
+func usage(format string, args ...any) error {
+	return exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole program; every error of it is printed here and nowhere else,
+// as "tenon: THING: what is wrong[; what to do]".
+func run(args []string, stdout, stderr io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "tenon: %s\n", firstSentence(err))
+	var e exitError
+	if errors.As(err, &e) {
+		return e.code
+	}
+	return exitFailed
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tenon",
+		Short: "Look after tenon-runtime: its configuration and its modules",
+		Long: `tenon looks after tenon-runtime, which gives containers the devices they ask for.
+
+Exit codes: 0 all is well, 1 it failed, 2 the command line is wrong, 3 nothing
+found, 4 a check found something wrong.`,
+		Example: `  tenon config check
+  tenon config show
+  tenon module list
+  tenon module inspect ./acme.wasm`,
+		Args:          subcommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usage("%s: %w; see %q", where(c), err, c.CommandPath()+" --help")
+	})
+	root.PersistentFlags().BoolP("verbose", "v", false, "say on standard error what is looked at")
+	root.AddCommand(moduleCommand(), configCommand(), runtimeCommand(), versionCommand())
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" { // cobra's own, with our manners
+			group(c)
+			for _, shell := range c.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
+	return root
+}
+
+// group is a command that has commands and does nothing by itself.
+func group(c *cobra.Command, children ...*cobra.Command) *cobra.Command {
+	c.Args = subcommand
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return usage("%s: wants a command: %s", where(c), names(c))
+	}
+	c.AddCommand(children...)
+	return c
+}
+
+// subcommand is the Args of a command that takes the names of others only.
+func subcommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usage("%q: is no command of %q; there are %s", args[0], c.CommandPath(), names(c))
+}
+
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("%s: takes no %q; see %q", where(c), args[0], c.CommandPath()+" --help")
+	}
+	return nil
+}
+
+// where names a command in an error, without the program's own name.
+func where(c *cobra.Command) string {
+	if !c.HasParent() {
+		return "command line"
+	}
+	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+}
+
+func names(c *cobra.Command) string {
+	var list []string
+	for _, child := range c.Commands() {
+		if child.IsAvailableCommand() {
+			list = append(list, child.Name())
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// firstSentence is the first line: cobra adds more, to some errors of its own.
+func firstSentence(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// format is the value of --format.
+type format string
+
+func (f *format) String() string { return string(*f) }
+func (f *format) Type() string   { return "text|json" }
+func (f *format) Set(s string) error {
+	if s != "text" && s != "json" {
+		return errors.New("it must be text or json")
+	}
+	*f = format(s)
+	return nil
+}
+
+// formatFlag gives c the flag --format.
+func formatFlag(c *cobra.Command) *format {
+	f := format("text")
+	c.Flags().Var(&f, "format", "how to print it")
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	return &f
+}
+
+// printJSON prints one indented document.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

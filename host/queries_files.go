@@ -48,8 +48,7 @@ func (r *run) find(rootNumber uint32, p string, follow bool) (*node, int32) {
 	return n, codeOK
 }
 
-// typeByte is the ABI's letter for a file type, as find -type has it, but f
-// for regular files and p, s, l, d, c, b for the others: find(1).
+// typeByte is the letter of a file type in answers: that of find -type, find(1).
 func typeByte(mode uint32) byte {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFREG:

@@ -67,6 +67,16 @@ func (s *scanner) leb(bits int) (v uint64) {
 	}
 }
 
+// pass passes over a LEB128 number. Most have one byte, and a module of std Go
+// has some hundred thousand.
+func (s *scanner) pass(bits int) {
+	if s.pos < len(s.data) && s.data[s.pos] < 0x80 {
+		s.pos++
+		return
+	}
+	s.leb(bits)
+}
+
 func (s *scanner) u32() uint32 {
 	v := s.leb(32)
 	if v > 0xffffffff {
@@ -233,16 +243,21 @@ func (s *scanner) body() {
 		}
 	}
 	for depth := 1; depth > 0 && s.err == nil; {
-		op := s.byte()
+		if s.pos >= len(s.data) {
+			s.fail("is cut short")
+			return
+		}
+		op := s.data[s.pos]
+		s.pos++
 		switch immediates[op] {
 		case immNone:
 		case immOne:
-			s.leb(32)
+			s.pass(32)
 		case immTwo:
-			s.leb(32)
-			s.leb(32)
+			s.pass(32)
+			s.pass(32)
 		case immBlock:
-			s.leb(33)
+			s.pass(33)
 			if depth++; depth > maxDepth {
 				s.fail("has blocks in blocks deeper than %d", maxDepth)
 			}
@@ -250,12 +265,12 @@ func (s *scanner) body() {
 			depth--
 		case immTargets:
 			for n := s.count("targets of a br_table", maxTargets, 1) + 1; n > 0 && s.err == nil; n-- {
-				s.leb(32)
+				s.pass(32)
 			}
 		case immSigned32:
-			s.leb(32)
+			s.pass(32)
 		case immSigned64:
-			s.leb(64)
+			s.pass(64)
 		case immFour:
 			s.skip(4)
 		case immEight:
@@ -263,9 +278,7 @@ func (s *scanner) body() {
 		case immPrefix:
 			s.prefixed()
 		default:
-			if s.err == nil {
-				s.fail("has opcode %#x; build for core WebAssembly 2.0 without SIMD and reference types", op)
-			}
+			s.fail("has opcode %#x; build for core WebAssembly 2.0 without SIMD and reference types", op)
 		}
 	}
 	if s.more() {

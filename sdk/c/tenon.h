@@ -736,8 +736,13 @@ static inline void tenon_explain(tenon_str text) { (void)tenon_host_emit(TENON_E
 
 // tenon_fail makes the create fail. The reason is shown to the user behind
 // "tenon: mode NAME: ", so it is one line that begins with the thing that is
-// wrong.
+// wrong. Behind 4096 bytes, "Limits", it is cut, and not in a character.
 static inline int32_t tenon_fail(tenon_str reason) {
+	if (reason.len > 4096) {
+		reason.len = 4096;
+		while (reason.len && (reason.ptr[reason.len] & 0xc0) == 0x80)
+			reason.len--;
+	}
 	(void)tenon_host_emit(TENON_EMIT_REASON, reason.ptr, reason.len);
 	return TENON_FAILED;
 }

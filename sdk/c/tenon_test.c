@@ -24,12 +24,12 @@ static bool is(tenon_str s, const char *want) { return s.len == strlen(want) && 
 static void add_all(tenon *t) {
 	const uint32_t mode = 0660, uid = 0, gid = 44;
 	tenon_add_annotation(t, S("acme.com/injected"), S("2"));
+	tenon_add_annotation(t, S("acme.com/text"), S("\"\\\b\t\n\f\r\x1f\x7f/<&>\xc3\xa9\xe2\x80\xa8\xf0\x9f\x9a\x80"));
 	tenon_add_device(t, (tenon_device){.path = S("/dev/acme0")});
 	tenon_add_device(t, (tenon_device){.path = S("/dev/acme1"), .host_path = S("/run/acme/dev/acme1"), .type = S("c"),
 	                                   .major = 240, .minor = 1, .file_mode = &mode, .permissions = S("rw"),
 	                                   .uid = &uid, .gid = &gid});
 	tenon_set_env(t, S("ACME_DEVICES"), S("0,1"));
-	tenon_set_env(t, S("ACME_TEXT"), S("\"\\\b\t\n\f\r\x1f\x7f/<&>\xc3\xa9\xe2\x80\xa8\xf0\x9f\x9a\x80"));
 	tenon_set_env(t, S("PATH"), S("/opt/acme/bin"));
 	tenon_set_env_mode(t, S("PATH"), S("append:"));
 	const tenon_str options[] = {S("ro"), S("nosuid"), S("nodev"), S("rbind"), S("rprivate")};
@@ -119,6 +119,7 @@ static void answers(void) {
 	    NATIVE_TEXT(TENON_OP_READ, TENON_HOST, "/f", "0123456789"),
 	    NATIVE_CODE(TENON_OP_READ, TENON_CONTAINER, "/f", TENON_WRONG_TYPE),
 	    NATIVE_CODE(TENON_OP_ANNOTATION, TENON_HOST, "a\"b", TENON_OVER_BUDGET),
+	    NATIVE_CODE(TENON_OP_ENV, TENON_HOST, "NEWER", -77),
 	};
 	native_table = table;
 	native_count = sizeof table / sizeof table[0];
@@ -157,6 +158,16 @@ static void answers(void) {
 	native_reason[0] = '\0';
 	CHECK(tenon_fail_query(&t) == TENON_FAILED);
 	CHECK(strcmp(native_reason, "annotation \"a\\\"b\": the mode has asked more than its limits allow\n") == 0);
+	CHECK(tenon_env(&t, S("NEWER"), &list) == -77); // M-13: an error that this header does not know
+	native_reason[0] = '\0';
+	CHECK(tenon_fail_query(&t) == TENON_FAILED);
+	CHECK(strcmp(native_reason, "variable \"NEWER\": unknown error\n") == 0);
+
+	char longer[5000];
+	memset(longer, 'x', sizeof longer);
+	memcpy(longer + 4095, "\xc3\xa9", 2); // lies over the limit
+	native_reason[0] = '\0';
+	CHECK(tenon_fail((tenon_str){longer, sizeof longer}) == TENON_FAILED && strlen(native_reason) == 4095 + 1);
 
 	// An answer fits with its zero byte, or is not there at all.
 	for (uint32_t cap = 0; cap < 14; cap++) {

@@ -62,6 +62,9 @@ const EMIT_EDITS: u32 = 0;
 const EMIT_REASON: u32 = 1;
 const EMIT_EXPLAIN: u32 = 2;
 
+/// Bytes of a reason. "Limits".
+const MAX_REASON: usize = 4096;
+
 /// Runs a mode's function once, tells the host what came out, and returns the
 /// result of `tenon_discover`. [`mode!`] calls it; tests do with a [`Table`].
 pub fn run(host: &mut dyn Host, discover: fn(&mut Context) -> Result<Edits, Error>) -> i32 {
@@ -69,7 +72,11 @@ pub fn run(host: &mut dyn Host, discover: fn(&mut Context) -> Result<Edits, Erro
     match result {
         Err(Error::NotApplicable) => NOT_APPLICABLE,
         Err(error) => {
-            host.emit(EMIT_REASON, format!("{}", error).as_bytes());
+            let mut reason = format!("{}", error);
+            while reason.len() > MAX_REASON {
+                reason.pop();
+            }
+            host.emit(EMIT_REASON, reason.as_bytes());
             FAILED
         }
         Ok(edits) if edits == Edits::default() => DONE,

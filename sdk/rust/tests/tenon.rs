@@ -12,6 +12,7 @@ use tenon::{
 fn all() -> Edits {
     let mut e = Edits::default();
     e.annotations.insert("acme.com/injected".into(), "2".into());
+    e.annotations.insert("acme.com/text".into(), "\"\\\u{8}\t\n\u{c}\r\u{1f}\u{7f}/<&>é\u{2028}🚀".into());
     e.env_mode.insert("PATH".into(), "append:".into());
     e.add_device("/dev/acme0");
     let d = e.add_device("/dev/acme1");
@@ -24,7 +25,6 @@ fn all() -> Edits {
     d.uid = Some(0);
     d.gid = Some(44);
     e.set_env("ACME_DEVICES", "0,1");
-    e.set_env("ACME_TEXT", "\"\\\u{8}\t\n\u{c}\r\u{1f}\u{7f}/<&>é\u{2028}🚀");
     e.set_env("PATH", "/opt/acme/bin");
     e.add_mount("/usr/lib/libacme.so.1", "/usr/lib/libacme.so.1");
     let m = e.add_mount("/opt/acme", "/opt/acme");
@@ -152,6 +152,8 @@ fn a_run_tells_the_host_its_edits_or_why_there_are_none() {
     assert_eq!((host.emitted.len(), host.reason.as_str()), (0, ""));
     assert_eq!(run(&mut host, |_| Err(Error::failed("/dev/x: is gone"))), 1);
     assert_eq!(host.reason, "/dev/x: is gone");
+    assert_eq!(run(&mut host, |_| Err(Error::Failed("x".repeat(4095) + "é and more"))), 1);
+    assert_eq!(host.reason, "x".repeat(4095));
 
     // A host that refuses edits fails the run: they must not be lost in silence.
     struct Refusing(String);

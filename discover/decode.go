@@ -4,125 +4,151 @@ package discover
 
 import (
 	"io/fs"
+	"strconv"
 
 	cdi "tags.cncf.io/container-device-interface/specs-go"
 )
 
 // decoder turns the nodes of an edits document into [Edits], as encoding/json
 // would; a fuzz test compares the two. It is here because every create decodes
-// one, and encoding/json takes four times as long, half a millisecond more for
-// a server with eight GPUs.
-type decoder []byte
-
-func (d decoder) edits(n *node) Edits {
-	rm := n.member("remove")
-	return Edits{
-		ABI:            int(n.member("abi").int(d)),
-		ContainerEdits: d.containerEdits(n.member("containerEdits")),
-		Remove: Remove{
-			Env:     rm.member("env").strings(d),
-			Mounts:  rm.member("mounts").strings(d),
-			Devices: rm.member("devices").strings(d),
-			Hooks: each(rm.member("hooks"), func(n *node) RemoveHook {
-				return RemoveHook{d.text(n, "hookName"), d.text(n, "base")}
-			}),
-		},
-		EnvMode: d.texts(n.member("envMode")),
-		Symlinks: each(n.member("symlinks"), func(n *node) Symlink {
-			return Symlink{d.text(n, "target"), d.text(n, "link")}
-		}),
-		LdCache: LdCache{n.member("ldcache").member("dirs").strings(d)},
-		DeviceRules: each(n.member("deviceRules"), func(n *node) DeviceRule {
-			return DeviceRule{d.text(n, "type"), n.member("major").int(d), n.member("minor").int(d), d.text(n, "access")}
-		}),
-		BuiltinHooks: each(n.member("builtinHooks"), func(n *node) BuiltinHook {
-			return BuiltinHook{d.text(n, "name"), d.texts(n.member("args"))}
-		}),
-		Annotations: d.texts(n.member("annotations")),
-	}
+// one such document, and in a process that lives for milliseconds the first use
+// of encoding/json costs more (it looks at every type) than the decoding.
+type decoder struct {
+	doc   string // all plain strings are parts of it
+	edits Edits
 }
 
-func (d decoder) containerEdits(n *node) cdi.ContainerEdits {
-	e := cdi.ContainerEdits{
-		Env: n.member("env").strings(d),
-		DeviceNodes: each(n.member("deviceNodes"), func(n *node) *cdi.DeviceNode {
-			return &cdi.DeviceNode{
-				Path:        d.text(n, "path"),
-				HostPath:    d.text(n, "hostPath"),
-				Type:        d.text(n, "type"),
-				Major:       n.member("major").int(d),
-				Minor:       n.member("minor").int(d),
-				FileMode:    pointer[fs.FileMode](d, n.member("fileMode")),
-				Permissions: d.text(n, "permissions"),
-				UID:         pointer[uint32](d, n.member("uid")),
-				GID:         pointer[uint32](d, n.member("gid")),
-			}
-		}),
-		NetDevices: each(n.member("netDevices"), func(n *node) *cdi.LinuxNetDevice {
-			return &cdi.LinuxNetDevice{HostInterfaceName: d.text(n, "hostInterfaceName"), Name: d.text(n, "name")}
-		}),
-		Hooks: each(n.member("hooks"), func(n *node) *cdi.Hook {
-			return &cdi.Hook{
-				HookName: d.text(n, "hookName"),
-				Path:     d.text(n, "path"),
-				Args:     n.member("args").strings(d),
-				Env:      n.member("env").strings(d),
-				Timeout:  pointer[int](d, n.member("timeout")),
-			}
-		}),
-		Mounts: each(n.member("mounts"), func(n *node) *cdi.Mount {
-			return &cdi.Mount{
-				HostPath:      d.text(n, "hostPath"),
-				ContainerPath: d.text(n, "containerPath"),
-				Options:       n.member("options").strings(d),
-				Type:          d.text(n, "type"),
-			}
-		}),
-		AdditionalGIDs: each(n.member("additionalGids"), func(n *node) uint32 { return uint32(n.int(d)) }),
+// element takes one element of a list.
+func (d *decoder) element(n *node) bool {
+	e, c := &d.edits, &d.edits.ContainerEdits
+	switch n.shape {
+	case deviceShape:
+		c.DeviceNodes = append(c.DeviceNodes, &cdi.DeviceNode{
+			Path:        d.text(n, "path"),
+			HostPath:    d.text(n, "hostPath"),
+			Type:        d.text(n, "type"),
+			Major:       d.int(n, "major"),
+			Minor:       d.int(n, "minor"),
+			FileMode:    pointer[fs.FileMode](d, n, "fileMode"),
+			Permissions: d.text(n, "permissions"),
+			UID:         pointer[uint32](d, n, "uid"),
+			GID:         pointer[uint32](d, n, "gid"),
+		})
+	case netDeviceShape:
+		c.NetDevices = append(c.NetDevices, &cdi.LinuxNetDevice{
+			HostInterfaceName: d.text(n, "hostInterfaceName"),
+			Name:              d.text(n, "name"),
+		})
+	case hookShape:
+		c.Hooks = append(c.Hooks, &cdi.Hook{
+			HookName: d.text(n, "hookName"),
+			Path:     d.text(n, "path"),
+			Args:     d.list(n, "args"),
+			Env:      d.list(n, "env"),
+			Timeout:  pointer[int](d, n, "timeout"),
+		})
+	case mountShape:
+		c.Mounts = append(c.Mounts, &cdi.Mount{
+			HostPath:      d.text(n, "hostPath"),
+			ContainerPath: d.text(n, "containerPath"),
+			Options:       d.list(n, "options"),
+			Type:          d.text(n, "type"),
+		})
+	case removeHookShape:
+		e.Remove.Hooks = append(e.Remove.Hooks, RemoveHook{d.text(n, "hookName"), d.text(n, "base")})
+	case symlinkShape:
+		e.Symlinks = append(e.Symlinks, Symlink{d.text(n, "target"), d.text(n, "link")})
+	case deviceRuleShape:
+		e.DeviceRules = append(e.DeviceRules, DeviceRule{d.text(n, "type"), d.int(n, "major"), d.int(n, "minor"), d.text(n, "access")})
+	case builtinHookShape:
+		e.BuiltinHooks = append(e.BuiltinHooks, BuiltinHook{d.text(n, "name"), d.texts(n, "args")})
+	default:
+		return false
 	}
-	if r := n.member("intelRdt"); r.kind == object {
-		e.IntelRdt = &cdi.IntelRdt{
+	return true
+}
+
+// rest takes what stands in no list, and the lists of strings and numbers.
+func (d *decoder) rest(n *node) {
+	e, c := &d.edits, &d.edits.ContainerEdits
+	e.ABI = int(d.int(n, "abi"))
+	e.EnvMode = d.texts(n, "envMode")
+	e.LdCache.Dirs = d.list(n.member("ldcache"), "dirs")
+	e.Annotations = d.texts(n, "annotations")
+	remove := n.member("remove")
+	e.Remove.Env = d.list(remove, "env")
+	e.Remove.Mounts = d.list(remove, "mounts")
+	e.Remove.Devices = d.list(remove, "devices")
+	in := n.member("containerEdits")
+	c.Env = d.list(in, "env")
+	gids := in.member("additionalGids")
+	for i := range gids.kids {
+		c.AdditionalGIDs = append(c.AdditionalGIDs, uint32(d.number(&gids.kids[i])))
+	}
+	if r := in.member("intelRdt"); r.kind == object {
+		c.IntelRdt = &cdi.IntelRdt{
 			ClosID:           d.text(r, "closID"),
 			L3CacheSchema:    d.text(r, "l3CacheSchema"),
 			MemBwSchema:      d.text(r, "memBwSchema"),
-			Schemata:         r.member("schemata").strings(d),
-			EnableMonitoring: r.member("enableMonitoring").bool(d),
+			Schemata:         d.list(r, "schemata"),
+			EnableMonitoring: r.member("enableMonitoring").kind == boolean && d.doc[r.member("enableMonitoring").start] == 't',
 		}
 	}
-	return e
 }
 
-func (d decoder) text(n *node, member string) string { return n.member(member).string(d) }
-
-// texts returns an object of strings, nil where there is none.
-func (d decoder) texts(n *node) map[string]string {
-	if n.kind != object {
-		return nil
+func (d *decoder) string(n *node) string {
+	if n.kind != text {
+		return ""
 	}
-	m := make(map[string]string, len(n.keys))
-	for i, key := range n.keys {
-		m[key] = n.kids[i].string(d)
+	if n.plain {
+		return d.doc[n.start+1 : n.end-1]
 	}
-	return m
+	return unquote([]byte(d.doc[n.start:n.end]), false)
 }
 
-// each returns the elements of an array, nil where there is none.
-func each[T any](n *node, element func(*node) T) []T {
-	if n.kind != array {
+func (d *decoder) text(n *node, member string) string { return d.string(n.member(member)) }
+
+// list returns an array of strings, nil where it is empty or absent.
+func (d *decoder) list(n *node, member string) []string {
+	kids := n.member(member).kids
+	if len(kids) == 0 {
 		return nil
 	}
-	list := make([]T, len(n.kids))
-	for i := range n.kids {
-		list[i] = element(&n.kids[i])
+	list := make([]string, len(kids))
+	for i := range kids {
+		list[i] = d.string(&kids[i])
 	}
 	return list
 }
 
-// pointer returns a number that may be absent.
-func pointer[T ~int | ~uint32](d decoder, n *node) *T {
-	if n.kind != number {
+// texts returns an object of strings, nil where it is empty or absent.
+func (d *decoder) texts(n *node, member string) map[string]string {
+	n = n.member(member)
+	if len(n.keys) == 0 {
 		return nil
 	}
-	v := T(n.int(d))
+	m := make(map[string]string, len(n.keys))
+	for i, key := range n.keys {
+		m[key] = d.string(&n.kids[i])
+	}
+	return m
+}
+
+func (d *decoder) int(n *node, member string) int64 { return d.number(n.member(member)) }
+
+func (d *decoder) number(n *node) int64 {
+	if n.kind != number {
+		return 0
+	}
+	i, _ := strconv.ParseInt(d.doc[n.start:n.end], 10, 64) // the parser has found it in range
+	return i
+}
+
+// pointer returns a number that may be absent.
+func pointer[T ~int | ~uint32](d *decoder, n *node, member string) *T {
+	if n.member(member).kind != number {
+		return nil
+	}
+	v := T(d.int(n, member))
 	return &v
 }

@@ -57,6 +57,9 @@ type Remove struct {
 	Hooks   []RemoveHook `json:"hooks,omitempty"`
 }
 
+// IsZero reports whether r names nothing; encoding/json asks before it writes.
+func (r Remove) IsZero() bool { return len(r.Env)+len(r.Mounts)+len(r.Devices)+len(r.Hooks) == 0 }
+
 // RemoveHook names hooks of one stage by the base name of their path.
 type RemoveHook struct {
 	HookName string `json:"hookName"` // a hook of the runtime-spec, such as "prestart"
@@ -75,6 +78,9 @@ type Symlink struct {
 type LdCache struct {
 	Dirs []string `json:"dirs,omitempty"` // absolute
 }
+
+// IsZero reports whether l names nothing; encoding/json asks before it writes.
+func (l LdCache) IsZero() bool { return len(l.Dirs) == 0 }
 
 // DeviceRule is an allow rule of the device cgroup, see
 // https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#allowed-device-list
@@ -102,37 +108,46 @@ const maxEditsDepth = 16
 
 // editsShape is the edits document; a test holds that it and [Edits] name the
 // same fields.
-var editsShape = &shape{kind: object, members: []field{
-	{"abi", anInt64},
-	{"containerEdits", &shape{kind: object, members: []field{
-		{"env", textList},
-		{"deviceNodes", &shape{kind: array, each: &shape{kind: object, members: []field{
-			{"path", aString}, {"hostPath", aString}, {"type", aString}, {"major", anInt64}, {"minor", anInt64},
-			{"fileMode", aUint32}, {"permissions", aString}, {"uid", aUint32}, {"gid", aUint32}}}}},
-		{"netDevices", &shape{kind: array, each: &shape{kind: object, members: []field{
-			{"hostInterfaceName", aString}, {"name", aString}}}}},
-		{"hooks", &shape{kind: array, each: &shape{kind: object, members: []field{
-			{"hookName", aString}, {"path", aString}, {"args", textList}, {"env", textList}, {"timeout", anInt64}}}}},
-		{"mounts", &shape{kind: array, each: &shape{kind: object, members: []field{
-			{"hostPath", aString}, {"containerPath", aString}, {"options", textList}, {"type", aString}}}}},
-		{"intelRdt", &shape{kind: object, members: []field{
-			{"closID", aString}, {"l3CacheSchema", aString}, {"memBwSchema", aString}, {"schemata", textList},
-			{"enableMonitoring", aBool}}}},
-		{"additionalGids", uint32s}}}},
-	{"remove", &shape{kind: object, members: []field{
-		{"env", textList}, {"mounts", textList}, {"devices", textList},
-		{"hooks", &shape{kind: array, each: &shape{kind: object, members: []field{
-			{"hookName", aString}, {"base", aString}}}}}}}},
-	{"envMode", texts},
-	{"symlinks", &shape{kind: array, each: &shape{kind: object, members: []field{
-		{"target", aString}, {"link", aString}}}}},
-	{"ldcache", &shape{kind: object, members: []field{{"dirs", textList}}}},
-	{"deviceRules", &shape{kind: array, each: &shape{kind: object, members: []field{
-		{"type", aString}, {"major", anInt64}, {"minor", anInt64}, {"access", aString}}}}},
-	{"builtinHooks", &shape{kind: array, each: &shape{kind: object, members: []field{
-		{"name", aString}, {"args", texts}}}}},
-	{"annotations", texts},
-}}
+var (
+	deviceShape = &shape{kind: object, members: []field{
+		{"path", aString}, {"hostPath", aString}, {"type", aString}, {"major", anInt64}, {"minor", anInt64},
+		{"fileMode", aUint32}, {"permissions", aString}, {"uid", aUint32}, {"gid", aUint32}}}
+	netDeviceShape = &shape{kind: object, members: []field{{"hostInterfaceName", aString}, {"name", aString}}}
+	hookShape      = &shape{kind: object, members: []field{
+		{"hookName", aString}, {"path", aString}, {"args", textList}, {"env", textList}, {"timeout", anInt64}}}
+	mountShape = &shape{kind: object, members: []field{
+		{"hostPath", aString}, {"containerPath", aString}, {"options", textList}, {"type", aString}}}
+	intelRdtShape = &shape{kind: object, members: []field{
+		{"closID", aString}, {"l3CacheSchema", aString}, {"memBwSchema", aString}, {"schemata", textList},
+		{"enableMonitoring", aBool}}}
+	removeHookShape = &shape{kind: object, members: []field{{"hookName", aString}, {"base", aString}}}
+	symlinkShape    = &shape{kind: object, members: []field{{"target", aString}, {"link", aString}}}
+	deviceRuleShape = &shape{kind: object, members: []field{
+		{"type", aString}, {"major", anInt64}, {"minor", anInt64}, {"access", aString}}}
+	builtinHookShape = &shape{kind: object, members: []field{{"name", aString}, {"args", texts}}}
+
+	editsShape = &shape{kind: object, members: []field{
+		{"abi", anInt64},
+		{"containerEdits", &shape{kind: object, members: []field{
+			{"env", textList},
+			{"deviceNodes", listOf(deviceShape)},
+			{"netDevices", listOf(netDeviceShape)},
+			{"hooks", listOf(hookShape)},
+			{"mounts", listOf(mountShape)},
+			{"intelRdt", intelRdtShape},
+			{"additionalGids", uint32s}}}},
+		{"remove", &shape{kind: object, members: []field{
+			{"env", textList}, {"mounts", textList}, {"devices", textList}, {"hooks", listOf(removeHookShape)}}}},
+		{"envMode", texts},
+		{"symlinks", listOf(symlinkShape)},
+		{"ldcache", &shape{kind: object, members: []field{{"dirs", textList}}}},
+		{"deviceRules", listOf(deviceRuleShape)},
+		{"builtinHooks", listOf(builtinHookShape)},
+		{"annotations", texts},
+	}}
+)
+
+func listOf(element *shape) *shape { return &shape{kind: array, each: element} }
 
 // DecodeEdits reads one edits document. It is strict: an unknown field, a key
 // that stands twice, null, a value of another type, a number out of range,
@@ -145,12 +160,14 @@ func DecodeEdits(doc []byte) (Edits, error) {
 	if !utf8.Valid(doc) {
 		return Edits{}, invalid("the edits document is not UTF-8")
 	}
-	p := parser{data: doc, limit: maxEditsDepth, strict: true}
+	d := decoder{doc: string(doc)}
+	p := parser{data: doc, limit: maxEditsDepth, strict: true, element: d.element}
 	root, err := p.document(editsShape)
 	if err != nil {
 		return Edits{}, invalid("the edits document: %w", err)
 	}
-	return decoder(doc).edits(&root), nil
+	d.rest(&root)
+	return d.edits, nil
 }
 
 // Empty reports whether e changes nothing, whatever its ABI.

@@ -137,7 +137,13 @@ type parser struct {
 	strict bool   // unknown members, null and half surrogate pairs are refused
 	path   []step // to the value that is being read, for errors
 	stack  []node // elements of the arrays that are being read
-	arena  []node
+	chunk  []node // where nodes come from
+	used   int    // of chunk
+
+	// element, if set, is given each object that stands in an array, and the
+	// node of the array then does not hold it: a long list needs no memory.
+	// What it returns false for stays.
+	element func(*node) bool
 }
 
 type step struct {
@@ -151,8 +157,8 @@ func (p *parser) document(sh *shape) (node, error) {
 	if p.pos == len(p.data) {
 		return node{}, fmt.Errorf("it is empty")
 	}
-	n, err := p.value(sh)
-	if err != nil {
+	var n node
+	if err := p.value(sh, &n); err != nil {
 		return node{}, err
 	}
 	p.space()
@@ -162,24 +168,24 @@ func (p *parser) document(sh *shape) (node, error) {
 	return n, nil
 }
 
-// nodes returns room for n nodes.
+// nodes returns room for n nodes, all absent.
 func (p *parser) nodes(n int) []node {
-	if n > len(p.arena) {
-		p.arena = make([]node, max(n, 128))
+	if n > len(p.chunk)-p.used {
+		p.chunk, p.used = make([]node, max(n, 128)), 0
 	}
-	room := p.arena[:n:n]
-	p.arena = p.arena[n:]
+	room := p.chunk[p.used : p.used+n : p.used+n]
+	p.used += n
+	clear(room)
 	return room
 }
 
-// value reads a value and the space before it.
-func (p *parser) value(sh *shape) (node, error) {
+// value reads a value and the space before it into n.
+func (p *parser) value(sh *shape, n *node) error {
 	p.space()
 	if sh == nil {
-		return node{}, p.skip()
+		return p.skip()
 	}
-	n := node{start: p.pos, shape: sh}
-	var err error
+	n.start, n.shape = p.pos, sh
 	switch c := p.peek(); c {
 	case '{':
 		n.kind = object
@@ -197,22 +203,23 @@ func (p *parser) value(sh *shape) (node, error) {
 	if n.kind != sh.kind && (n.kind != null || p.strict) {
 		at := p.pos
 		if err := p.skip(); err != nil {
-			return n, err
+			return err
 		}
 		if len(p.path) == 0 {
-			return n, fmt.Errorf("it is %s, not %s", n.kind, sh.kind)
+			return fmt.Errorf("it is %s, not %s", n.kind, sh.kind)
 		}
-		return n, fmt.Errorf("%s on line %d is %s, not %s", p.here(), p.line(at), n.kind, sh.kind)
+		return fmt.Errorf("%s on line %d is %s, not %s", p.here(), p.line(at), n.kind, sh.kind)
 	}
+	var err error
 	switch n.kind {
 	case object:
 		if sh.members != nil {
-			err = p.object(&n)
+			err = p.object(n)
 		} else {
-			err = p.free(&n)
+			err = p.free(n)
 		}
 	case array:
-		err = p.array(&n)
+		err = p.array(n)
 	case text:
 		n.plain, err = p.text()
 	default:
@@ -220,9 +227,9 @@ func (p *parser) value(sh *shape) (node, error) {
 	}
 	n.end = p.pos
 	if err == nil && n.kind == number {
-		err = p.inRange(&n)
+		err = p.inRange(n)
 	}
-	return n, err
+	return err
 }
 
 func (p *parser) inRange(n *node) error {
@@ -253,8 +260,7 @@ func (p *parser) object(n *node) error {
 				return p.twice(at, known[i].name, key)
 			}
 			p.path = append(p.path, step{known[i].name, -1})
-			kid, err := p.value(known[i].shape)
-			n.kids[i] = kid
+			err := p.value(known[i].shape, &n.kids[i])
 			p.path = p.path[:len(p.path)-1]
 			return err
 		}
@@ -305,10 +311,11 @@ func (p *parser) free(n *node) error {
 			}
 		}
 		p.path = append(p.path, step{name, -1})
-		kid, err := p.value(n.shape.each)
+		kid := &p.nodes(1)[0]
+		err := p.value(n.shape.each, kid)
 		p.path = p.path[:len(p.path)-1]
 		n.keys = append(n.keys, name)
-		p.stack = append(p.stack, kid)
+		p.stack = append(p.stack, *kid)
 		return err
 	})
 	n.kids = p.nodes(len(p.stack) - base)
@@ -323,24 +330,6 @@ func (p *parser) free(n *node) error {
 			return p.twice(n.start, k, []byte(k))
 		}
 		seen[k] = true
-	}
-	return nil
-}
-
-// fewKeys is up to how many keys of an object are compared one by one.
-const fewKeys = 16
-
-// twin returns the one of the keys before the last that encoding/json takes for
-// the last, while there are few.
-func twin(keys [][]byte) []byte {
-	last := len(keys) - 1
-	if last >= fewKeys {
-		return nil
-	}
-	for _, k := range keys[:last] {
-		if bytes.EqualFold(k, keys[last]) {
-			return k
-		}
 	}
 	return nil
 }
@@ -396,13 +385,23 @@ func (p *parser) array(n *node) error {
 	}
 	base := len(p.stack)
 	p.path = append(p.path, step{})
-	for {
-		p.path[len(p.path)-1] = step{"", len(p.stack) - base}
-		kid, err := p.value(n.shape.each)
-		if err != nil {
+	for i := 0; ; i++ {
+		p.path[len(p.path)-1] = step{"", i}
+		chunk, used := p.chunk, p.used
+		kid := &p.nodes(1)[0]
+		if err := p.value(n.shape.each, kid); err != nil {
 			return err
 		}
-		p.stack = append(p.stack, kid)
+		taken := kid.kind == object && p.element != nil && p.element(kid)
+		if !taken {
+			p.stack = append(p.stack, *kid)
+		}
+		if taken || len(kid.kids) == 0 {
+			// Nothing points at the nodes of this element: use them again.
+			if p.used = 0; len(chunk) > 0 && &chunk[0] == &p.chunk[0] {
+				p.used = used
+			}
+		}
 		switch p.space(); p.peek() {
 		case ',':
 			p.pos++

@@ -227,6 +227,24 @@ func (p *parser) hex() (rune, error) {
 	return r, nil
 }
 
+// fewKeys is up to how many keys of an object are compared one by one.
+const fewKeys = 16
+
+// twin returns the one of the keys before the last that encoding/json takes for
+// the last, while there are few.
+func twin(keys [][]byte) []byte {
+	last := len(keys) - 1
+	if last >= fewKeys {
+		return nil
+	}
+	for _, k := range keys[:last] {
+		if bytes.EqualFold(k, keys[last]) {
+			return k
+		}
+	}
+	return nil
+}
+
 // fold returns what is equal for two keys that encoding/json takes for one:
 // foldName in encoding/json/fold.go.
 func fold(key []byte) string {

@@ -3,21 +3,13 @@
 package host
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
-
-	"github.com/knadh/koanf/providers/confmap"
-	"github.com/knadh/koanf/v2"
+	"unicode"
 )
 
-// Config says what the administrator wants. It is made by ReadConfig, or is
+// Config says what the administrator wants. It is made by config.Read, or is
 // DefaultConfig; the zero value is of no use. The rules for each value are in
-// configKeys.
+// config/keys.go.
 type Config struct {
 	// Mode names the modes to ask, in order; none for nothing to do. The one
 	// name "auto" leaves the choice to Modes.
@@ -46,11 +38,10 @@ type Config struct {
 	AcceptEnvWhenUnprivileged bool    `koanf:"accept_env_when_unprivileged"`
 	LdCache                   LdCache `koanf:"ldcache"`
 	Limits                    Limits  `koanf:"limits"`
-	// ModeTables holds the table of each mode, by the mode's name. A key with
-	// dots in its name stays one key. Values are as TOML has them: string,
-	// int64, float64, bool, a time of package time or go-toml, []any or
-	// map[string]any.
-	ModeTables map[string]map[string]any `koanf:"modes"`
+	// ModeTables holds the table of each mode, by the mode's name: for each
+	// dotted key below it the answer to the query config, a string as it is and
+	// anything else as compact JSON.
+	ModeTables map[string]map[string]string `koanf:"-"`
 }
 
 // LdCache is about the container's ld.so.cache.
@@ -71,253 +62,56 @@ type Limits struct {
 	GlobEntries  int `koanf:"glob_entries"`  // names that one glob may look at
 }
 
-const (
-	configFolder = "/etc/tenon"
-	// configVariable names another file. It stands alone: config.d is not read.
-	configVariable = "TENON_CONFIG"
-)
-
-// Problem is one thing in the configuration that is wrong or does nothing.
-type Problem struct {
-	// Place is FILE:LINE, FILE, or the name of an environment variable.
-	Place string `json:"place"`
-	// What is one line. It never holds the value of an environment variable.
-	What  string `json:"what"`
-	Level Level  `json:"level"`
-
-	line int // of Place; 0 where it has none
-}
-
-// Level says how much a Problem matters.
-type Level string
-
-const (
-	// Wrong makes every create fail.
-	Wrong Level = "error"
-	// Ignored was not understood, and the runtime goes on without it.
-	Ignored Level = "warning"
-	// Unused is known and does nothing here, or is an old way to say something.
-	Unused Level = "note"
-)
-
-// Error makes the line that people see.
-func (p Problem) Error() string { return p.Place + ": " + p.What }
-
 // DefaultConfig is what holds where no file and no variable says otherwise.
 func DefaultConfig() Config {
-	c, err := newLoader("").config()
-	if err != nil {
-		panic("the defaults do not fit Config: " + err.Error()) // a bug of ours, seen by every test
+	return Config{
+		Mode:                      []string{"auto"},
+		Runtimes:                  []string{"runc", "crun"},
+		LogLevel:                  "info",
+		ModuleDir:                 "/usr/lib/tenon/modules",
+		DriverRoot:                "/",
+		DeviceAccess:              "rw",
+		AcceptEnvWhenUnprivileged: true,
+		// Those of ABI version 1, "Limits" in sdk/ABI.md.
+		Limits: Limits{
+			WallMS: 2000, MemoryPages: 1024, Queries: 4096, AnswerBytes: 1 << 20,
+			AnswersBytes: 8 << 20, EditsBytes: 1 << 20, LogBytes: 64 << 10, GlobEntries: 20_000,
+		},
+		ModeTables: map[string]map[string]string{
+			"csv": {
+				"mount_spec_path":      "/etc/nvidia-container-runtime/host-files-for-container.d",
+				"hook_conflict":        "replace",
+				"env_void":             "keep",
+				"accept_volume_mounts": "false",
+				"disable_require":      "false",
+			},
+			"legacy": {
+				"hook_path":    "nvidia-container-runtime-hook",
+				"hook_timeout": "120",
+			},
+		},
 	}
-	return c
 }
 
-// ReadConfig reads the files and variables that hold for program, the base name
-// of argv[0]: under a name of NVIDIA's runtime that is NVIDIA's file. An error
-// is the administrator's, names the file and line or the variable, and comes
-// with the defaults.
-func ReadConfig(program string, getenv func(string) string) (Config, error) {
-	l := load(program, getenv)
-	for _, p := range l.problems {
-		if p.Level == Wrong {
-			return newLoader(program).mustConfig(), p
+// IsModeName reports whether name can be that of a mode: small letters, digits,
+// dots, dashes and underscores, at most 64 bytes, no dot first. With ".wasm" after
+// it, it is a plain file name.
+func IsModeName(name string) bool {
+	for i, c := range []byte(name) {
+		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !letter && (i == 0 || !strings.ContainsRune("-_.", rune(c))) {
+			return false
 		}
 	}
-	return l.mustConfig(), nil
+	return name != "" && len(name) <= 64
 }
 
-// CheckConfig reads as ReadConfig does and tells everything that is wrong or
-// does nothing, in the order of the files, with the files that it read. environ
-// is as os.Environ gives it.
-func CheckConfig(program string, environ []string) (files []string, problems []Problem) {
-	l := load(program, func(name string) string {
-		for _, e := range environ { // the first one counts, as for os.Getenv
-			if v, ok := strings.CutPrefix(e, name+"="); ok {
-				return v
-			}
+// OneLine makes one line of printable text of whatever comes from outside.
+func OneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
 		}
-		return ""
-	})
-	l.unknownVariables(environ)
-	l.missingModules()
-	return l.files, l.problems
-}
-
-// missingModules tells the modes that are named and have no module. A create
-// would tell it too.
-func (l *loader) missingModules() {
-	if slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Level == Wrong }) {
-		return // what is named is not known
-	}
-	c := l.mustConfig()
-	for _, mode := range c.Mode {
-		file := filepath.Join(c.ModuleDir, mode+".wasm")
-		if _, err := os.Stat(file); mode == "auto" || err == nil {
-			continue
-		}
-		place := l.from["mode"]
-		l.problem(Wrong, place, fmt.Sprintf("mode %q has no module %s; install it, or set module_dir", mode, file))
-	}
-}
-
-// loader lays the sources over each other. It goes on after a problem, without
-// the source that has it, so that a check can tell them all.
-type loader struct {
-	k        *koanf.Koanf
-	keys     []configKey
-	from     map[string]string // where a value comes from, by its joined path; the defaults are not in it
-	files    []string
-	problems []Problem
-}
-
-// pathSep joins the parts of a path for koanf. It is a control character, which no
-// key may have, so a dot in a key is nothing special to koanf.
-const pathSep = "\x1f"
-
-func newLoader(program string) *loader {
-	l := &loader{k: koanf.New(pathSep), keys: configKeys(), from: map[string]string{}}
-	defaults := map[string]any{}
-	for _, k := range l.keys {
-		defaults[k.path] = k.def
-	}
-	if isNVIDIA(program) {
-		defaults["device_access"] = nvidiaDeviceAccess
-	}
-	l.merge(confmap.Provider(defaults, pathSep))
-	return l
-}
-
-func load(program string, getenv func(string) string) *loader {
-	l := newLoader(program)
-	if isNVIDIA(program) {
-		l.nvidia(program, getenv)
-	} else {
-		l.tenonFiles(configFolder, getenv(configVariable))
-	}
-	l.variables(getenv)
-	return l
-}
-
-func (l *loader) merge(p koanf.Provider) {
-	if err := l.k.Load(p, nil); err != nil {
-		panic("koanf: " + err.Error()) // it only merges maps; a bug of ours
-	}
-}
-
-func (l *loader) problem(level Level, place, what string) {
-	l.problems = append(l.problems, Problem{Place: oneLine(place), What: what, Level: level})
-}
-
-// problemAt puts the problems of one file in the order of their lines.
-func (l *loader) problemAt(level Level, f tomlFile, path, what string) {
-	line := f.lines[path]
-	at := len(l.problems)
-	for at > 0 && l.problems[at-1].line > line && strings.HasPrefix(l.problems[at-1].Place, f.name+":") {
-		at--
-	}
-	l.problems = slices.Insert(l.problems, at, Problem{Place: f.place(path), What: what, Level: level, line: line})
-}
-
-// mustConfig is config for values that have all been checked.
-func (l *loader) mustConfig() Config {
-	c, err := l.config()
-	if err != nil {
-		panic("a checked configuration does not fit Config: " + err.Error()) // a bug of ours; FuzzConfig looks for it
-	}
-	return c
-}
-
-// config decodes what was loaded. koanf would convert on the way ("010" is 8 and
-// "" is false to it), match keys whatever their case, and pass over unknown ones;
-// check and parse let nothing come here that would need it.
-func (l *loader) config() (c Config, err error) {
-	err = l.k.Unmarshal("", &c)
-	return c, err
-}
-
-// tenonFiles loads config.toml and then config.d/*.toml by name, or else the one
-// file that TENON_CONFIG names, which has to be there.
-func (l *loader) tenonFiles(folder, named string) {
-	if named != "" {
-		if !filepath.IsAbs(named) {
-			l.problem(Wrong, configVariable, "must be an absolute path")
-		} else if !l.layer(named) {
-			l.problem(Wrong, named, "does not exist; make the file or unset "+configVariable)
-		}
-		return
-	}
-	names, err := configNames(folder)
-	if err != nil {
-		l.problem(Wrong, filepath.Join(folder, "config.d"), oneLine(withoutPath(err)))
-	}
-	for _, name := range names {
-		l.layer(name)
-	}
-}
-
-// configNames lists the files to read. The first need not exist.
-func configNames(folder string) ([]string, error) {
-	names := []string{filepath.Join(folder, "config.toml")}
-	parts := filepath.Join(folder, "config.d")
-	entries, err := os.ReadDir(parts) // sorted by name
-	if errors.Is(err, fs.ErrNotExist) {
-		return names, nil
-	}
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".toml") && !strings.HasPrefix(e.Name(), ".") {
-			names = append(names, filepath.Join(parts, e.Name()))
-		}
-	}
-	return names, err
-}
-
-// layer lays a file of ours over what is there. It is false where there is none.
-func (l *loader) layer(name string) bool {
-	f, found := l.open(name)
-	l.lay(f)
-	return found
-}
-
-// lay does so if nothing is wrong in the file.
-func (l *loader) lay(f tomlFile) {
-	before := len(l.problems)
-	l.check(f, "", f.values)
-	if len(l.problems) > before {
-		return
-	}
-	l.merge(confmap.Provider(f.values, ""))
-	for path := range f.lines {
-		l.from[path] = f.place(path)
-	}
-}
-
-// open reads and parses a file; false where there is none. What cannot be used
-// is a problem, and an empty file.
-func (l *loader) open(name string) (tomlFile, bool) {
-	data, err := readConfigFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return tomlFile{}, false
-	}
-	if err != nil {
-		place, what, _ := strings.Cut(oneLine(err.Error()), ": ") // the file, or a folder on the way to it
-		l.problem(Wrong, place, what)
-		return tomlFile{}, true
-	}
-	l.files = append(l.files, name)
-	f, p := parseTOML(name, data)
-	if p != nil {
-		l.problems = append(l.problems, *p)
-		return tomlFile{}, true
-	}
-	return f, true
-}
-
-// withoutPath is an error without the path that package os puts before it: the
-// place has it already.
-func withoutPath(err error) string {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		err = pathError.Err
-	}
-	return err.Error()
+		return '?'
+	}, s)
 }

@@ -46,7 +46,7 @@ func Discover(ctx context.Context, c Config, mode string, req *discover.Request,
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	if !isModeName(mode) {
+	if !IsModeName(mode) {
 		return Result{}, fmt.Errorf("mode %q: is not a name of small letters, digits, dots and dashes; set mode in the config", mode)
 	}
 	result, err := discoverMode(ctx, c, mode, req, containerRoot, log)
@@ -81,7 +81,7 @@ func discoverMode(ctx context.Context, c Config, mode string, req *discover.Requ
 		return err
 	})
 	if errors.Is(err, errTooLong) {
-		return Result{}, fmt.Errorf("%s: did not finish within %v", file, time.Duration(c.Limits.WallMS)*time.Millisecond)
+		return Result{}, fmt.Errorf("%s: did not finish within %v; if the machine is slow, raise wall_ms in [limits] of the config", file, time.Duration(c.Limits.WallMS)*time.Millisecond)
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", file, err)
@@ -115,7 +115,7 @@ func modulesBeside(file string) string {
 	var names []string
 	entries, _ := os.ReadDir(filepath.Dir(file)) // no folder, no names
 	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), ".wasm"); ok && isModeName(name) && len(names) < 10 {
+		if name, ok := strings.CutSuffix(e.Name(), ".wasm"); ok && IsModeName(name) && len(names) < 10 {
 			names = append(names, name)
 		}
 	}
@@ -159,7 +159,7 @@ func (g *guest) conclude(file string, answer uint32) (Result, error) {
 		if g.reason == "" {
 			return Result{}, fmt.Errorf("%s: failed, and gave no reason", file)
 		}
-		return Result{}, errors.New(oneLine(g.reason))
+		return Result{}, errors.New(OneLine(g.reason))
 	case resultNotApplicable:
 		if len(g.documents) > 0 {
 			return Result{}, fmt.Errorf("%s: emitted edits, and then said that it does not apply", file)

@@ -31,7 +31,7 @@ func requestOf(t testing.TB, config string) *discover.Request {
 // discovered runs a module as mode "m".
 func discovered(t *testing.T, c Config, module []byte) (Result, string, error) {
 	t.Helper()
-	c.ModuleDir = trustedDir(t)
+	c.ModuleDir, c.Limits.WallMS = trustedDir(t), 60000
 	file := filepath.Join(c.ModuleDir, "m.wasm")
 	writeFile(t, file, string(module))
 	r, err := Discover(t.Context(), c, "m", requestOf(t, `{"process":{"env":["A=b"]}}`), "", nil)
@@ -266,7 +266,7 @@ func TestWatchdog(t *testing.T) {
 			cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestWatchdog$")
 			cmd.Env = append(os.Environ(), "TENON_TEST_LOOP="+dir, "GOMAXPROCS=1")
 			out, err := cmd.CombinedOutput()
-			want := fmt.Sprintf("ended: mode m: %s/m.wasm: did not finish within 200ms\n", dir)
+			want := fmt.Sprintf("ended: mode m: %s/m.wasm: did not finish within 200ms; if the machine is slow, raise wall_ms in [limits] of the config\n", dir)
 			if err != nil || string(out) != want {
 				t.Errorf("%v, printed\n%swant\n%s", err, out, want)
 			}
@@ -305,8 +305,8 @@ func TestGoGuest(t *testing.T) {
 	dir := trustedDir(t)
 	writeFile(t, filepath.Join(dir, "guest.wasm"), string(module))
 	c := DefaultConfig()
-	c.ModuleDir = dir
-	c.ModeTables = map[string]map[string]any{"guest": {"greeting": "hello"}}
+	c.ModuleDir, c.Limits.WallMS = dir, 60000
+	c.ModeTables = map[string]map[string]string{"guest": {"greeting": "hello"}}
 	req := requestOf(t, `{"process":{"env":["GUEST_DEVICES=null,zero"]},"annotations":{"a/b":"c"},"mounts":[{"destination":"/data","source":"/s","type":"bind","options":["ro","rbind"]}]}`)
 	var log strings.Builder
 	r, err := Discover(t.Context(), c, "guest", req, t.TempDir(), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
@@ -357,7 +357,7 @@ func goGuest(t testing.TB) []byte {
 func BenchmarkGoGuest(b *testing.B) {
 	module := goGuest(b)
 	c := DefaultConfig()
-	c.ModeTables = map[string]map[string]any{"guest": {"greeting": "hello"}}
+	c.ModeTables = map[string]map[string]string{"guest": {"greeting": "hello"}}
 	req := requestOf(b, `{"process":{"env":["GUEST_DEVICES=null,zero"]}}`)
 	for b.Loop() {
 		shape, err := scan(module)

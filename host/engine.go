@@ -104,7 +104,7 @@ func (g *guest) execute(ctx context.Context, code []byte, shape *moduleShape) (r
 	}
 	compiled, err := engine.CompileModule(ctx, code)
 	if err != nil {
-		return 0, fmt.Errorf("is not valid WebAssembly for tenon: %s", oneLine(firstLine(err)))
+		return 0, fmt.Errorf("is not valid WebAssembly for tenon: %s", OneLine(firstLine(err)))
 	}
 	// No name: it would be the module's to choose. No start functions: _start
 	// is refused, and _initialize is called below.
@@ -172,13 +172,12 @@ func (g *guest) explainTrap(err error) error {
 	if errors.As(err, &t) {
 		return fmt.Errorf("trapped: %s%s", t.text, said)
 	}
+	// A trap in the start function has more before this.
 	text := firstLine(err)
-	for _, prefix := range []string{"start function[", "wasm error: "} {
-		if i := strings.Index(text, prefix); i >= 0 && prefix == "wasm error: " {
-			text = text[i+len(prefix):]
-		}
+	if _, fault, ok := strings.Cut(text, "wasm error: "); ok {
+		text = fault
 	}
-	return fmt.Errorf("trapped: %s%s", oneLine(text), said)
+	return fmt.Errorf("trapped: %s%s", OneLine(text), said)
 }
 
 func firstLine(err error) string {

@@ -167,6 +167,8 @@ func (g *guest) take(kind uint32, content []byte) int32 {
 	switch {
 	case !g.discovering:
 		return codeWrongState
+	case g.over != "":
+		return codeTooLarge
 	case kind > emitExplain:
 		return codeUnsupported
 	case kind != emitEdits && !utf8.Valid(content):
@@ -189,7 +191,7 @@ func (g *guest) take(kind uint32, content []byte) int32 {
 	case emitReason:
 		g.reason = string(content)
 	case emitExplain:
-		g.explain = append(g.explain, oneLine(string(content)))
+		g.explain = append(g.explain, OneLine(string(content)))
 	}
 	return codeOK
 }
@@ -231,7 +233,7 @@ func (g *guest) flush(fd uint32) {
 		// The last words are those of the runtime that gave up, if there are any.
 		dying := bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) || bytes.Contains(line, []byte(" panicked at "))
 		if g.stderr == "" || dying && !g.dying {
-			g.stderr, g.dying = oneLine(string(line[:min(len(line), 200)])), dying
+			g.stderr, g.dying = OneLine(string(line[:min(len(line), 200)])), dying
 		}
 	}
 	g.write(slog.LevelDebug, line)
@@ -244,6 +246,6 @@ func (g *guest) write(level slog.Level, text []byte) {
 		return
 	}
 	if line := strings.TrimRight(string(text), "\r\n"); line != "" {
-		g.log.Log(context.Background(), level, oneLine(line), "mode", g.mode)
+		g.log.Log(context.Background(), level, OneLine(line), "mode", g.mode)
 	}
 }

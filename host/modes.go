@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -50,13 +51,12 @@ func (c Config) modesOf(host string) ([]string, error) {
 // the table of the mode legacy; no module does. Errors are the machine's.
 func (c Config) NVIDIAHook() (path string, seconds int, err error) {
 	path, err = c.nvidiaHook("/")
-	timeout, _ := c.ModeTables["legacy"]["hook_timeout"].(int64)
-	return path, int(timeout), err
+	seconds, _ = strconv.Atoi(c.ModeTables["legacy"]["hook_timeout"])
+	return path, seconds, err
 }
 
 func (c Config) nvidiaHook(host string) (string, error) {
-	name, _ := c.ModeTables["legacy"]["hook_path"].(string)
-	return findProgram(host, name)
+	return findProgram(host, c.ModeTables["legacy"]["hook_path"])
 }
 
 func isTegra(folder string) (bool, error) {

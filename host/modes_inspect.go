@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -80,7 +81,7 @@ func InspectModule(path string) (Module, error) {
 	}
 	m.Size, m.SHA256 = int64(len(code))+rest, hex.EncodeToString(sum.Sum(nil))
 	if err := m.inspect(code); err != nil {
-		m.Unusable = oneLine(err.Error())
+		m.Unusable = OneLine(err.Error())
 	}
 	return m, nil
 }
@@ -91,13 +92,13 @@ func (m *Module) inspect(code []byte) error {
 		return err
 	}
 	for _, i := range shape.imports {
-		m.Imports = append(m.Imports, ModuleItem{oneLine(i.module + "." + i.name), i.typ.String()})
+		m.Imports = append(m.Imports, ModuleItem{OneLine(i.module + "." + i.name), i.typ.String()})
 	}
 	for _, name := range slices.Sorted(maps.Keys(shape.exports)) {
-		m.Exports = append(m.Exports, ModuleItem{oneLine(name), shape.exports[name].String()})
+		m.Exports = append(m.Exports, ModuleItem{OneLine(name), shape.exports[name].String()})
 	}
 	m.Sections = customSections(code)
-	if !isModeName(strings.TrimSuffix(filepath.Base(m.Path), ".wasm")) {
+	if !IsModeName(strings.TrimSuffix(filepath.Base(m.Path), ".wasm")) {
 		return errors.New("has a name that no mode can have; use small letters, digits, dots and dashes, then .wasm")
 	}
 	if err := checkShape(shape); err != nil {
@@ -120,7 +121,7 @@ func customSections(code []byte) (list []ModuleSection) {
 		id := r.byte()
 		if s := r.sub("section", maxModule); id == 0 && r.err == nil {
 			name := s.name()
-			list = append(list, ModuleSection{oneLine(name), len(s.data) - s.pos})
+			list = append(list, ModuleSection{OneLine(name), len(s.data) - s.pos})
 		}
 	}
 	return list
@@ -146,4 +147,13 @@ func Modules(dir string) ([]Module, error) {
 		list = append(list, m)
 	}
 	return list, nil
+}
+
+// withoutPath is the text of an error without the path and the system call.
+func withoutPath(err error) string {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err
+	}
+	return err.Error()
 }

@@ -3,8 +3,6 @@
 package host
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -230,38 +228,8 @@ func (r *run) configValue(q question) ([]byte, int32) {
 	case "driver_root":
 		return []byte(r.config.DriverRoot), codeOK
 	}
-	value, ok := tableValue(r.config.ModeTables[r.mode], q.key)
-	if !ok {
-		return nil, codeNotFound
-	}
-	if s, ok := value.(string); ok {
-		return []byte(s), codeOK
-	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(value); err != nil {
-		return nil, codeIO // TOML's inf and nan
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), codeOK
-}
-
-// tableValue finds a dotted key. A key of the table may hold dots itself.
-func tableValue(table map[string]any, key string) (any, bool) {
-	if value, ok := table[key]; ok {
-		return value, true
-	}
-	for i := range len(key) {
-		if key[i] != '.' {
-			continue
-		}
-		if inner, ok := table[key[:i]].(map[string]any); ok {
-			if value, ok := tableValue(inner, key[i+1:]); ok {
-				return value, true
-			}
-		}
-	}
-	return nil, false
+	answer, ok := r.config.ModeTables[r.mode][q.key]
+	return found(answer, ok)
 }
 
 // editFeatures are the members of an edits document that a module may ask for

@@ -179,5 +179,5 @@ var abort = hostFunc{funcType{i32 + i32 + i32 + i32, ""}, func(g *guest, m api.M
 		}
 		return string(utf16.Decode(units))
 	}
-	trap("abort: %s at %s:%d:%d", oneLine(text(p[0])), oneLine(text(p[1])), uint32(p[2]), uint32(p[3]))
+	trap("abort: %s at %s:%d:%d", OneLine(text(p[0])), OneLine(text(p[1])), uint32(p[2]), uint32(p[3]))
 }}

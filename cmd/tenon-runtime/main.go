@@ -22,6 +22,7 @@ import (
 
 	"github.com/tenon-runtime/tenon/discover"
 	"github.com/tenon-runtime/tenon/host"
+	"github.com/tenon-runtime/tenon/host/config"
 )
 
 func main() {
@@ -41,7 +42,7 @@ func run(args, env []string, stderr io.Writer) int {
 func serve(c call, program string, args, env []string) error {
 	var runtimes []string
 	if c.creates() {
-		config, err := host.ReadConfig(program, os.Getenv)
+		config, err := config.Read(program, os.Getenv)
 		if err != nil {
 			return err
 		}
@@ -50,7 +51,7 @@ func serve(c call, program string, args, env []string) error {
 		}
 		runtimes = config.Runtimes
 	} else {
-		runtimes = host.ReadRuntimes(program, os.Getenv)
+		runtimes = config.Runtimes(program, os.Getenv)
 	}
 	return become(runtimes, args, env, os.Getenv("PATH"))
 }

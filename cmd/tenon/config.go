@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenon-runtime/tenon/host"
+	"github.com/tenon-runtime/tenon/host/config"
 )
 
 func configCommand() *cobra.Command {
@@ -42,7 +43,7 @@ func programName(nvidia bool) string {
 }
 
 func readConfig(nvidia bool) (host.Config, error) {
-	return host.ReadConfig(programName(nvidia), os.Getenv)
+	return config.Read(programName(nvidia), os.Getenv)
 }
 
 func configShowCommand() *cobra.Command {
@@ -57,7 +58,7 @@ file, or a variable. The text can be used as a configuration file.`,
 	f := formatFlag(c)
 	nvidia := nvidiaFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		settings, err := host.ShowConfig(programName(*nvidia), os.Getenv)
+		settings, err := config.Show(programName(*nvidia), os.Getenv)
 		if err != nil {
 			return err
 		}
@@ -95,36 +96,36 @@ Exit code 4 where there are errors or warnings.`,
 	f := formatFlag(c)
 	nvidia := nvidiaFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		files, problems := host.CheckConfig(programName(*nvidia), os.Environ())
+		files, problems := config.Check(programName(*nvidia), os.Environ())
 		log := logger(c)
 		for _, file := range files {
 			log.Debug("read", "file", file)
 		}
-		count := map[host.Level]int{}
+		count := map[config.Level]int{}
 		for _, p := range problems {
 			count[p.Level]++
 		}
 		if *f == "json" {
 			report := struct {
-				Files    []string       `json:"files"`
-				Problems []host.Problem `json:"problems"`
-			}{append([]string{}, files...), append([]host.Problem{}, problems...)}
+				Files    []string         `json:"files"`
+				Problems []config.Problem `json:"problems"`
+			}{append([]string{}, files...), append([]config.Problem{}, problems...)}
 			if err := printJSON(c.OutOrStdout(), report); err != nil {
 				return err
 			}
 		} else if err := printCheck(c, files, problems); err != nil {
 			return err
 		}
-		if count[host.Wrong]+count[host.Ignored] > 0 {
+		if count[config.Wrong]+count[config.Ignored] > 0 {
 			return exitError{exitCheck, fmt.Errorf("configuration: %s and %s",
-				counted(count[host.Wrong], "error"), counted(count[host.Ignored], "warning"))}
+				counted(count[config.Wrong], "error"), counted(count[config.Ignored], "warning"))}
 		}
 		return nil
 	}
 	return c
 }
 
-func printCheck(c *cobra.Command, files []string, problems []host.Problem) error {
+func printCheck(c *cobra.Command, files []string, problems []config.Problem) error {
 	var text strings.Builder
 	for _, p := range problems {
 		fmt.Fprintf(&text, "%s: %s: %s\n", p.Place, p.Level, p.What)

@@ -278,7 +278,7 @@ func configureEngines(out io.Writer, t tree, chosen []engine, config, name, path
 			continue
 		}
 		for _, c := range plans[i] {
-			if err := t.configure(c, name); err != nil {
+			if err := t.configure(c, name, path); err != nil {
 				return err
 			}
 		}
@@ -286,6 +286,11 @@ func configureEngines(out io.Writer, t tree, chosen []engine, config, name, path
 		for _, c := range plans[i] {
 			if c.before.exists() && c.path == f.main {
 				fmt.Fprintf(out, "%s: what %s was is kept in %s\n", e.name, c.path, backupOf(c.path, "original"))
+			}
+		}
+		if e.remark != nil {
+			if text := e.remark(v, f); text != "" {
+				fmt.Fprintf(out, "%s: %s\n", e.name, text)
 			}
 		}
 		e.sayNext(out)

@@ -24,11 +24,11 @@ const backupFolder = "/var/lib/tenon/backup"
 
 // A record says what configure did to a file.
 type record struct {
-	Existed bool     `json:"existed"`           // there is an original
-	Wrote   string   `json:"wrote"`             // sha256 of the file as we left it
-	Mixed   bool     `json:"mixed,omitempty"`   // others changed it between two of our changes
-	Folders []string `json:"folders,omitempty"` // that we made for it, the outermost first
-	Names   []string `json:"names,omitempty"`   // the runtimes that we put in
+	Existed  bool              `json:"existed"`            // there is an original
+	Wrote    string            `json:"wrote"`              // sha256 of the file as we left it
+	Mixed    bool              `json:"mixed,omitempty"`    // others changed it between two of our changes
+	Folders  []string          `json:"folders,omitempty"`  // that we made for it, the outermost first
+	Runtimes map[string]string `json:"runtimes,omitempty"` // that we put in: paths by name
 }
 
 // A kept is the record of a file with the file as it was before.
@@ -73,7 +73,7 @@ func (t tree) kept(path string) (*kept, error) {
 // configure makes a change, for the runtime called name, after it has kept what
 // was there. Where something is
 // kept already, that is the original, and stays.
-func (t tree) configure(c change, name string) error {
+func (t tree) configure(c change, name, path string) error {
 	k, err := t.kept(c.path)
 	if err != nil {
 		return err
@@ -89,9 +89,10 @@ func (t tree) configure(c change, name string) error {
 	}
 	k.Folders = append(k.Folders, folders...)
 	k.Wrote = digest(c.after)
-	if !slices.Contains(k.Names, name) {
-		k.Names = append(k.Names, name)
+	if k.Runtimes == nil {
+		k.Runtimes = map[string]string{}
 	}
+	k.Runtimes[name] = path
 	if err := t.keep(c.path, k); err != nil {
 		return err
 	}

@@ -104,15 +104,7 @@ func planCRIO(v view, f files, want settings) ([]change, error) {
 	if err != nil {
 		return nil, err
 	}
-	var copied map[string]any
-	def, _ := table(doc, "crio", "runtime")["default_runtime"].(string)
-	for _, name := range []string{def, "crun", "runc"} {
-		r := table(doc, "crio", "runtime", "runtimes", name)
-		if kind, _ := r["runtime_type"].(string); r != nil && slices.Contains([]string{"", "oci", "pod"}, kind) {
-			copied = r
-			break
-		}
-	}
+	copied := crioToCopy(doc)
 	runtimes := map[string]any{}
 	for _, name := range want.names() {
 		r := merged(map[string]any{"runtime_type": "oci"}, copied)
@@ -128,6 +120,29 @@ func planCRIO(v view, f files, want settings) ([]change, error) {
 	}
 	c, err := dropInChange(v, f.dropIn, "", map[string]any{"crio": map[string]any{"runtime": own}})
 	return []change{c}, err
+}
+
+// crioToCopy returns the runtime whose settings ours is to have.
+func crioToCopy(doc map[string]any) map[string]any {
+	def, _ := table(doc, "crio", "runtime")["default_runtime"].(string)
+	for _, name := range []string{def, "crun", "runc"} {
+		r := table(doc, "crio", "runtime", "runtimes", name)
+		if kind, _ := r["runtime_type"].(string); r != nil && slices.Contains([]string{"", "oci", "pod"}, kind) {
+			return r
+		}
+	}
+	return nil
+}
+
+// crioRemark tells of a low-level runtime that only CRI-O knows: its own
+// packages have crun and runc in /usr/libexec/crio, where nothing else looks.
+func crioRemark(v view, f files) string {
+	doc, err := withFolder(v, f.main, "*", f.dropIn)
+	path, _ := crioToCopy(doc)["runtime_path"].(string)
+	if err != nil || path == "" || v.has(append(inPath("runc"), inPath("crun")...)) {
+		return ""
+	}
+	return fmt.Sprintf("tenon-runtime finds no runc or crun in the standard folders; set runtimes = [%q] in /etc/tenon/config.toml", path)
 }
 
 func crioReads(v view, f files) (settings, error) {

@@ -56,6 +56,7 @@ type engine struct {
 	undo    func(now, original content, f files, names []string) (content, error) // of the main file
 	reads   func(v view, f files) (settings, error)                               // what the engine makes of its files
 	skipped func(v view, f files) string                                          // why it is left alone unless it is named
+	remark  func(v view, f files) string                                          // what else is to be known after configure
 }
 
 // The standard folders of programs.
@@ -85,7 +86,7 @@ var engines = []engine{
 		name: "crio", config: "/etc/crio/crio.conf", next: "systemctl restart crio",
 		found:  append(inPath("crio"), "/etc/crio/crio.conf", "/etc/crio/crio.conf.d"),
 		dropIn: func(config string) string { return config + ".d/99-tenon.conf" },
-		plan:   planCRIO, reads: crioReads,
+		plan:   planCRIO, reads: crioReads, remark: crioRemark,
 	},
 	{
 		name: "podman", config: "/etc/containers/containers.conf", // containers.conf(5); its package has other users too
@@ -189,7 +190,7 @@ func (e engine) installed(v view, f files) (settings, error) {
 	}
 	var names []string
 	for name, path := range all.runtimes {
-		if filepath.Base(path) == program || k != nil && slices.Contains(k.Names, name) {
+		if filepath.Base(path) == program || k != nil && k.Runtimes[name] == path {
 			names = append(names, name)
 		}
 	}
@@ -231,10 +232,6 @@ func (want settings) missing(got settings) string {
 // order in which it has to be written, and for which files others had changed
 // them, so that only our part is taken out.
 func (e engine) unconfigure(v view, f files) (changes []change, mixed []string, err error) {
-	have, err := e.installed(v, f)
-	if err != nil {
-		return nil, nil, err
-	}
 	if e.edits {
 		now, err := v.read(f.main)
 		if err != nil {
@@ -248,7 +245,16 @@ func (e engine) unconfigure(v view, f files) (changes []change, mixed []string, 
 			if !now.exists() {
 				return nil, nil
 			}
-			return e.undo(now, original, f, have.names())
+			var names []string
+			if f.dropIn == "" {
+				have, err := e.installed(v, f)
+				if err != nil {
+					return nil, err
+				}
+				names = have.names()
+			}
+			after, err := e.undo(now, original, f, names)
+			return after, inFile(f.main, err)
 		})
 		if err != nil {
 			return nil, nil, err
@@ -264,6 +270,9 @@ func (e engine) unconfigure(v view, f files) (changes []change, mixed []string, 
 	if f.dropIn != "" {
 		now, err := v.read(f.dropIn)
 		if err != nil {
+			return nil, nil, err
+		}
+		if err := ourDropIn(f.dropIn, now); err != nil {
 			return nil, nil, err
 		}
 		k, err := v.kept(f.dropIn)

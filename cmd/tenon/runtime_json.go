@@ -61,7 +61,7 @@ func (o *object) twin(names ...string) error {
 var utf8BOM = []byte("\xef\xbb\xbf")
 
 // checkJSON says at which line data is not a JSON object. Nothing at all is an
-// empty configuration to dockerd, and so it is here.
+// empty configuration to dockerd since 23.0, and so it is here.
 func checkJSON(data []byte) error {
 	text := bytes.TrimPrefix(data, utf8BOM)
 	skipped := len(data) - len(text)

@@ -553,3 +553,31 @@ func FuzzImports(f *testing.F) {
 		}
 	})
 }
+
+// A runtime that somebody gave another path since is theirs.
+func TestUnconfigureLeavesWhatIsNoLongerOurs(t *testing.T) {
+	tr := newTree(t, map[string]string{"/etc/docker/daemon.json": daemonJSON["nvidia is def"]})
+	must(t, tr, "configure", "docker", "--name", "nvidia")
+	theirs := strings.Replace(get(t, tr, "/etc/docker/daemon.json"), "/usr/bin/tenon-runtime", "/opt/other", 1)
+	put(t, tr, "/etc/docker/daemon.json", theirs)
+	must(t, tr, "unconfigure", "docker")
+	if got := get(t, tr, "/etc/docker/daemon.json"); got != theirs {
+		t.Errorf("it became %q", got)
+	}
+}
+
+// Our own file may be removed even if somebody broke it.
+func TestUnconfigureRemovesABrokenDropIn(t *testing.T) {
+	tr := newTree(t, map[string]string{"/etc/containerd/config.toml": configTOML["debian"]})
+	before := snapshot(t, tr)
+	must(t, tr, "configure", "containerd")
+	put(t, tr, "/etc/containerd/conf.d/99-tenon.toml", get(t, tr, "/etc/containerd/conf.d/99-tenon.toml")+"[\n")
+	code, _, stderr := tenonRuntime(t, tr, "status", "containerd")
+	if code != exitCheck {
+		t.Errorf("status: exit code %d, %s", code, stderr)
+	}
+	must(t, tr, "unconfigure", "containerd")
+	if !reflect.DeepEqual(before, snapshot(t, tr)) {
+		t.Error("something is left")
+	}
+}

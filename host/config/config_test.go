@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package config
 
 import (
 	"os"
@@ -11,9 +11,11 @@ import (
 	"testing"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
-// configFolderOf makes a folder that OpenTrusted lets pass, with files in it by
+// configFolderOf makes a folder that host.OpenTrusted lets pass, with files in it by
 // their paths. /tmp, where t.TempDir is, is writable by everybody.
 func configFolderOf(t testing.TB, files map[string]string) string {
 	t.Helper()
@@ -61,7 +63,7 @@ func loaded(folder string, environ ...string) *loader {
 }
 
 // good is the configuration that l came to, which nothing may be wrong with.
-func good(t *testing.T, l *loader) Config {
+func good(t *testing.T, l *loader) host.Config {
 	t.Helper()
 	for _, p := range l.problems {
 		t.Error(p)
@@ -70,22 +72,22 @@ func good(t *testing.T, l *loader) Config {
 }
 
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
-	want := Config{
+	want := host.Config{
 		Mode: []string{"auto"}, Runtimes: []string{"runc", "crun"}, LogLevel: "info",
 		ModuleDir: "/usr/lib/tenon/modules", DriverRoot: "/", DeviceAccess: "rw", AcceptEnvWhenUnprivileged: true,
-		Limits: Limits{
+		Limits: host.Limits{
 			WallMS: 2000, MemoryPages: 1024, Queries: 4096, AnswerBytes: 1048576,
 			AnswersBytes: 8388608, EditsBytes: 1048576, LogBytes: 65536, GlobEntries: 20000,
 		},
-		ModeTables: map[string]map[string]any{
+		ModeTables: map[string]map[string]string{
 			"csv": {
 				"mount_spec_path": "/etc/nvidia-container-runtime/host-files-for-container.d",
-				"hook_conflict":   "replace", "env_void": "keep", "accept_volume_mounts": false, "disable_require": false,
+				"hook_conflict":   "replace", "env_void": "keep", "accept_volume_mounts": "false", "disable_require": "false",
 			},
-			"legacy": {"hook_path": "nvidia-container-runtime-hook", "hook_timeout": int64(120)},
+			"legacy": {"hook_path": "nvidia-container-runtime-hook", "hook_timeout": "120"},
 		},
 	}
-	if got := DefaultConfig(); !reflect.DeepEqual(got, want) {
+	if got := host.DefaultConfig(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	// Nothing there at all is the defaults, too.
@@ -140,9 +142,9 @@ limits = { wall_ms = 300 }
 	if c.LogLevel != "error" || c.DeviceAccess != "r" || c.Limits.WallMS != 400 || c.Limits.Queries != 7 || c.Limits.EditsBytes != 1<<20 {
 		t.Errorf("got %+v", c)
 	}
-	want := map[string]any{
+	want := map[string]string{
 		"mount_spec_path": "/etc/nvidia-container-runtime/host-files-for-container.d",
-		"hook_conflict":   "error", "env_void": "replace", "accept_volume_mounts": false, "disable_require": false,
+		"hook_conflict":   "error", "env_void": "replace", "accept_volume_mounts": "false", "disable_require": "false",
 	}
 	if !reflect.DeepEqual(c.ModeTables["csv"], want) {
 		t.Errorf("[modes.csv] is %v", c.ModeTables["csv"])
@@ -287,11 +289,11 @@ func TestReadConfigGivesTheDefaultsWithTheError(t *testing.T) {
 		{lax, lax + ": is not trusted: others may write it"},
 		{folder, folder + ": is not a regular file"},
 	} {
-		c, err := ReadConfig("tenon-runtime", variablesOf("TENON_CONFIG="+test.named))
+		c, err := Read("tenon-runtime", variablesOf("TENON_CONFIG="+test.named))
 		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %s", test.named, err, test.want)
 		}
-		if !reflect.DeepEqual(c, DefaultConfig()) {
+		if !reflect.DeepEqual(c, host.DefaultConfig()) {
 			t.Errorf("%s: the configuration is not the defaults: %+v", test.named, c)
 		}
 	}
@@ -299,7 +301,7 @@ func TestReadConfigGivesTheDefaultsWithTheError(t *testing.T) {
 
 func TestTheFileThatTENON_CONFIGNamesStandsAlone(t *testing.T) {
 	folder := configFolderOf(t, map[string]string{"config.toml": "strict = true\n", "config.d/1.toml": "broken"})
-	c, err := ReadConfig("tenon-runtime", variablesOf("TENON_CONFIG="+folder+"/config.toml"))
+	c, err := Read("tenon-runtime", variablesOf("TENON_CONFIG="+folder+"/config.toml"))
 	if err != nil || !c.Strict {
 		t.Errorf("strict %v, error %v", c.Strict, err)
 	}
@@ -308,7 +310,7 @@ func TestTheFileThatTENON_CONFIGNamesStandsAlone(t *testing.T) {
 func TestCheckTellsEverything(t *testing.T) {
 	folder := configFolderOf(t, map[string]string{"c.toml": "runtmes = 1\nstrict = 3\n[modes.acme]\nkey = \"v\"\n"})
 	file := folder + "/c.toml"
-	files, problems := CheckConfig("tenon-runtime", []string{
+	files, problems := Check("tenon-runtime", []string{
 		"TENON_CONFIG=" + file, "TENON_CONFIG=/second/is/not/seen", "TENON_STRICT=x", "TENON_RUNTIME=runc", "TENON_ZZZ=1", "HOME=/root",
 	})
 	if !slices.Equal(files, []string{file}) {
@@ -332,7 +334,7 @@ func TestCheckTellsEverything(t *testing.T) {
 
 func TestShowSaysWhereAValueComesFrom(t *testing.T) {
 	folder := configFolderOf(t, map[string]string{"c.toml": "\nlimits = { queries = 5,\n wall_ms = 9 }\n[modes.\"a.b\"]\n\"c.d\" = [1, \"x\"]\n"})
-	settings, err := ShowConfig("tenon-runtime", variablesOf("TENON_CONFIG="+folder+"/c.toml", "TENON_STRICT=true"))
+	settings, err := Show("tenon-runtime", variablesOf("TENON_CONFIG="+folder+"/c.toml", "TENON_STRICT=true"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +353,7 @@ func TestShowSaysWhereAValueComesFrom(t *testing.T) {
 		}
 	}
 	// What is shown can be given back as a file, and means the same.
-	c, err := ReadConfig("tenon-runtime", variablesOf("TENON_CONFIG="+folder+"/c.toml", "TENON_STRICT=true"))
+	c, err := Read("tenon-runtime", variablesOf("TENON_CONFIG="+folder+"/c.toml", "TENON_STRICT=true"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,12 +382,12 @@ func TestReadRuntimesAlwaysAnswers(t *testing.T) {
 		{"nothing", "", "", defaults},
 	} {
 		folder := configFolderOf(t, map[string]string{"c.toml": test.text})
-		got := ReadRuntimes("tenon-runtime", variablesOf("TENON_CONFIG="+folder+"/c.toml", "TENON_RUNTIMES="+test.variable))
+		got := Runtimes("tenon-runtime", variablesOf("TENON_CONFIG="+folder+"/c.toml", "TENON_RUNTIMES="+test.variable))
 		if !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
 	}
-	if got := ReadRuntimes("tenon-runtime", variablesOf("TENON_CONFIG=relative")); !slices.Equal(got, defaults) {
+	if got := Runtimes("tenon-runtime", variablesOf("TENON_CONFIG=relative")); !slices.Equal(got, defaults) {
 		t.Errorf("relative: got %q", got)
 	}
 }
@@ -411,8 +413,8 @@ func FuzzConfig(f *testing.F) {
 			return
 		}
 		list, ok := runtimesIn([]byte(text), "runtimes", l.keys[slices.IndexFunc(l.keys, func(k configKey) bool { return k.path == "runtimes" })])
-		if ok && !slices.Equal(list, c.Runtimes) || !ok && !slices.Equal(c.Runtimes, DefaultConfig().Runtimes) {
-			t.Errorf("ReadRuntimes %q, ReadConfig %q", list, c.Runtimes)
+		if ok && !slices.Equal(list, c.Runtimes) || !ok && !slices.Equal(c.Runtimes, host.DefaultConfig().Runtimes) {
+			t.Errorf("Runtimes %q, Read %q", list, c.Runtimes)
 		}
 		var again map[string]any
 		for _, s := range l.settings() {
@@ -426,7 +428,7 @@ func FuzzConfig(f *testing.F) {
 // testscripts/config.toml is the file that is installed. What it shows in comments
 // is true.
 func TestTheInstalledFileShowsTheDefaults(t *testing.T) {
-	data, err := os.ReadFile("../testscripts/config.toml")
+	data, err := os.ReadFile("../../testscripts/config.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -438,10 +440,30 @@ func TestTheInstalledFileShowsTheDefaults(t *testing.T) {
 		text.WriteString(line)
 	}
 	l := parsed(text.String())
-	if c := good(t, l); !reflect.DeepEqual(c, DefaultConfig()) {
-		t.Errorf("got  %+v\nwant %+v", c, DefaultConfig())
+	if c := good(t, l); !reflect.DeepEqual(c, host.DefaultConfig()) {
+		t.Errorf("got  %+v\nwant %+v", c, host.DefaultConfig())
 	}
 	if len(l.from) < 10 {
 		t.Errorf("only %d keys were seen: %v", len(l.from), l.from)
+	}
+}
+
+func TestModeTablesAnswerEachKeyBelow(t *testing.T) {
+	c := good(t, parsed(`
+[modes.acme]
+name = "text <&>"
+number = 3
+list = ["a", true]
+table = {inner = "x", b = 1}
+"a.b" = {"c.d" = "dots"}
+a = {"b.x" = "dotted", b = {x = "nested", y = 1.5}}
+nan = nan
+`))
+	want := map[string]string{
+		"name": "text <&>", "number": "3", "list": `["a",true]`, "table": `{"b":1,"inner":"x"}`, "table.inner": "x", "table.b": "1",
+		"a.b": `{"c.d":"dots"}`, "a.b.c.d": "dots", "a": `{"b":{"x":"nested","y":1.5},"b.x":"dotted"}`, "a.b.x": "dotted", "a.b.y": "1.5",
+	}
+	if got := c.ModeTables["acme"]; !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
 	}
 }

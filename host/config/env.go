@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package config
 
 import (
 	"slices"
@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/knadh/koanf/providers/env/v2"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 const variablePrefix = "TENON_"
@@ -60,7 +62,7 @@ func (l *loader) unknownVariables(environ []string) {
 		if near := nearest(strings.TrimPrefix(name, variablePrefix), names); near != "" {
 			what += "; did you mean " + variablePrefix + near
 		}
-		l.problem(Ignored, oneLine(name), what)
+		l.problem(Ignored, host.OneLine(name), what)
 	}
 }
 

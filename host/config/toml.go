@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package config
 
 import (
 	"bytes"
@@ -15,15 +15,17 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // maxConfigBytes bounds a configuration file; a long one has 10 KiB.
 const maxConfigBytes = 1 << 20
 
 // readConfigFile reads a configuration file as a whole. Errors are as those of
-// OpenTrusted.
+// host.OpenTrusted.
 func readConfigFile(name string) ([]byte, error) {
-	f, err := OpenTrusted(name)
+	f, err := host.OpenTrusted(name)
 	if err != nil {
 		return nil, err
 	}
@@ -56,10 +58,10 @@ func (f tomlFile) place(path string) string {
 
 // parseTOML gives the problem instead of the file where it is not TOML.
 func parseTOML(name string, data []byte) (tomlFile, *Problem) {
-	name = oneLine(name)
+	name = host.OneLine(name)
 	f := tomlFile{name: name, values: map[string]any{}, lines: map[string]int{}}
 	if err := toml.Unmarshal(data, &f.values); err != nil {
-		p := Problem{Place: name, What: "not TOML: " + oneLine(strings.TrimPrefix(err.Error(), "toml: ")), Level: Wrong}
+		p := Problem{Place: name, What: "not TOML: " + host.OneLine(strings.TrimPrefix(err.Error(), "toml: ")), Level: Wrong}
 		var decode *toml.DecodeError
 		if errors.As(err, &decode) {
 			p.line, _ = decode.Position()
@@ -144,7 +146,7 @@ func (l *loader) check(f tomlFile, path string, table map[string]any) {
 				continue
 			}
 			table[name] = v
-		case path == "modes" && !isModeName(name):
+		case path == "modes" && !host.IsModeName(name):
 			l.problemAt(Wrong, f, at, fmt.Sprintf("%q cannot be the name of a mode", name))
 		case len(below(l.keys, at)) > 0 || path == "modes":
 			if !isTable {
@@ -252,14 +254,4 @@ func dotted(path string) string {
 		}
 	}
 	return strings.Join(parts, ".")
-}
-
-// oneLine makes sure that text from a library is one line of printable text.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package config
 
 import (
 	"os/exec"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // The tests here are about what koanf, its decoding and its neighbours would do
@@ -41,7 +43,7 @@ plain = 1
 ["modes"."amd.gpu"."sub.table"]
 x = true
 `, "TENON_MODES__AMD_GPU__VENDOR_ID=0x1022", "TENON_MODES__AMD_GPU__SUB_TABLE__X=false"))
-	want := map[string]any{"vendor.id": "0x1022", "plain": int64(1), "sub.table": map[string]any{"x": false}}
+	want := map[string]string{"vendor.id": "0x1022", "plain": "1", "sub.table": `{"x":false}`, "sub.table.x": "false"}
 	if !reflect.DeepEqual(c.ModeTables["amd.gpu"], want) {
 		t.Errorf("[modes.\"amd.gpu\"] is %v", c.ModeTables["amd.gpu"])
 	}
@@ -76,7 +78,7 @@ func TestKoanfConvertsNothing(t *testing.T) {
 	if !c.Strict || !slices.Equal(c.Runtimes, []string{"runc", "crun"}) {
 		t.Errorf("strict %v, runtimes %q", c.Strict, c.Runtimes)
 	}
-	want := map[string]any{"text": "1", "n": int64(1), "wait": "2s", "list": []any{}}
+	want := map[string]string{"text": "1", "n": "1", "wait": "2s", "list": "[]"}
 	c = good(t, parsed("[modes.acme]\ntext = \"1\"\nn = 1\nwait = \"2s\"\nlist = []"))
 	if !reflect.DeepEqual(c.ModeTables["acme"], want) {
 		t.Errorf("[modes.acme] is %#v", c.ModeTables["acme"])
@@ -97,7 +99,7 @@ func TestKoanfKeysMatchInTheirOwnCaseOnly(t *testing.T) {
 	}
 	// Two keys of a mode's table that differ by case are two keys.
 	c := good(t, parsed("[modes.acme]\nPin = 1\npin = 2"))
-	if want := map[string]any{"Pin": int64(1), "pin": int64(2)}; !reflect.DeepEqual(c.ModeTables["acme"], want) {
+	if want := map[string]string{"Pin": "1", "pin": "2"}; !reflect.DeepEqual(c.ModeTables["acme"], want) {
 		t.Errorf("got %v", c.ModeTables["acme"])
 	}
 }
@@ -110,7 +112,7 @@ func TestKoanfListsReplaceAndTypesMayChangeInFreeTablesOnly(t *testing.T) {
 	if !slices.Equal(c.Runtimes, []string{"c"}) {
 		t.Errorf("runtimes %q", c.Runtimes)
 	}
-	want := map[string]any{"x": map[string]any{"z": int64(1)}, "y": "text"}
+	want := map[string]string{"x": `{"z":1}`, "x.z": "1", "y": "text"}
 	if !reflect.DeepEqual(c.ModeTables["acme"], want) {
 		t.Errorf("got %v", c.ModeTables["acme"])
 	}
@@ -141,16 +143,16 @@ func TestKoanfDropInKeepsTheRestOfATable(t *testing.T) {
 		"config.toml":     "[modes.acme]\npath = \"/dev/acme\"\ntimeout = 1\n[modes.legacy]\nhook_path = \"/opt/hook\"\n",
 		"config.d/1.toml": "[modes.acme]\ntimeout = 2\n[modes.legacy]\nhook_timeout = 3\n",
 	})))
-	if want := map[string]any{"path": "/dev/acme", "timeout": int64(2)}; !reflect.DeepEqual(c.ModeTables["acme"], want) {
+	if want := map[string]string{"path": "/dev/acme", "timeout": "2"}; !reflect.DeepEqual(c.ModeTables["acme"], want) {
 		t.Errorf("[modes.acme] is %v", c.ModeTables["acme"])
 	}
-	if want := map[string]any{"hook_path": "/opt/hook", "hook_timeout": int64(3)}; !reflect.DeepEqual(c.ModeTables["legacy"], want) {
+	if want := map[string]string{"hook_path": "/opt/hook", "hook_timeout": "3"}; !reflect.DeepEqual(c.ModeTables["legacy"], want) {
 		t.Errorf("[modes.legacy] is %v", c.ModeTables["legacy"])
 	}
 }
 
 func TestKoanfStrayVariablesStopNothing(t *testing.T) {
-	c, err := ReadConfig("tenon-runtime", func(name string) string {
+	c, err := Read("tenon-runtime", func(name string) string {
 		switch name {
 		case "TENON_CONFIG":
 			return ""
@@ -159,7 +161,7 @@ func TestKoanfStrayVariablesStopNothing(t *testing.T) {
 		}
 		return ""
 	})
-	if err != nil || !reflect.DeepEqual(c, DefaultConfig()) {
+	if err != nil || !reflect.DeepEqual(c, host.DefaultConfig()) {
 		t.Errorf("error %v, configuration %+v", err, c)
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package config
 
 import (
 	"slices"
@@ -14,16 +14,16 @@ import (
 type Setting struct {
 	// Key is the path as TOML writes it: modes.csv.env_void.
 	Key string `json:"key"`
-	// Value is of a type that Config.ModeTables names, or []string.
+	// Value is of a type that host.Config.ModeTables names, or []string.
 	Value any `json:"value"`
 	// From is "default", FILE:LINE or the name of an environment variable.
 	From string `json:"from"`
 }
 
-// ShowConfig gives every value that ReadConfig would, sorted by key, the top of
-// the file first. An error is ReadConfig's, and the settings are what is left
+// Show gives every value that Read would, sorted by key, the top of
+// the file first. An error is Read's, and the settings are what is left
 // without the source that has it.
-func ShowConfig(program string, getenv func(string) string) ([]Setting, error) {
+func Show(program string, getenv func(string) string) ([]Setting, error) {
 	l := load(program, getenv)
 	for _, p := range l.problems {
 		if p.Level == Wrong {
@@ -58,10 +58,10 @@ func (s Setting) TOML() string {
 	return s.Key + " = " + strings.TrimSuffix(strings.TrimPrefix(string(text), "v = [["), "]]\n")
 }
 
-// ReadRuntimes gives Config.Runtimes alone, for a command that is only passed on:
+// Runtimes gives host.Config.Runtimes alone, for a command that is only passed on:
 // it must go through whatever is wrong with the configuration. So it takes what
 // can be had, also of a file that is broken further down, else the defaults.
-func ReadRuntimes(program string, getenv func(string) string) []string {
+func Runtimes(program string, getenv func(string) string) []string {
 	var k configKey
 	for _, k = range configKeys() {
 		if k.path == "runtimes" {

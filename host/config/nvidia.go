@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package config
 
 import (
 	"cmp"
@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/knadh/koanf/providers/confmap"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // Started under the name of NVIDIA's runtime, we read the file that it reads and
@@ -243,7 +245,7 @@ func (n *nvidiaLoader) mode(program string) {
 		n.problem(Wrong, place, fmt.Sprintf("tenon has no mode %q; the modes are auto, csv and legacy", mode))
 		return
 	}
-	if !isModeName(mode) {
+	if !host.IsModeName(mode) {
 		n.problem(Wrong, place, fmt.Sprintf("%q cannot be the name of a mode; the modes are auto, csv and legacy", mode))
 		return
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package config
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // configKey is one key of a TOML file: its default, its type and its rule are here and
@@ -27,26 +29,27 @@ const maxWallMS = 60_000
 // these are free.
 func configKeys() []configKey {
 	const absolute, absoluteOrNone = "an absolute path", `an absolute path, or ""`
+	d := host.DefaultConfig()
 	return toPaths([]configKey{
-		{"mode", []string{"auto"}, `"auto", or the name of a mode, or a list of such names`, areModes},
-		{"runtimes", []string{"runc", "crun"}, "a list of names or absolute paths", arePrograms},
-		{"strict", false, "", nil},
-		{"debug_log", "", absoluteOrNone, isAbsoluteOrNone},
-		{"log_level", "info", "debug, info, warn or error", oneOf("debug", "info", "warn", "error")},
-		{"module_dir", "/usr/lib/tenon/modules", absolute, isAbsolute},
-		{"hook", "", absoluteOrNone, isAbsoluteOrNone},
-		{"driver_root", "/", absolute, isAbsolute},
-		{"device_access", "rw", "one or more of the letters r, w and m, each once", isAccess},
-		{"accept_env_when_unprivileged", true, "", nil},
-		{"ldcache.required", false, "", nil},
-		numberKey("limits.wall_ms", 2000, maxWallMS),
-		numberKey("limits.memory_pages", 1024, 1024),
-		numberKey("limits.queries", 4096, 4096),
-		numberKey("limits.answer_bytes", 1<<20, 1<<20),
-		numberKey("limits.answers_bytes", 8<<20, 8<<20),
-		numberKey("limits.edits_bytes", 1<<20, 1<<20),
-		numberKey("limits.log_bytes", 64<<10, 64<<10),
-		numberKey("limits.glob_entries", 20_000, 20_000),
+		{"mode", d.Mode, `"auto", or the name of a mode, or a list of such names`, areModes},
+		{"runtimes", d.Runtimes, "a list of names or absolute paths", arePrograms},
+		{"strict", d.Strict, "", nil},
+		{"debug_log", d.DebugLog, absoluteOrNone, isAbsoluteOrNone},
+		{"log_level", d.LogLevel, "debug, info, warn or error", oneOf("debug", "info", "warn", "error")},
+		{"module_dir", d.ModuleDir, absolute, isAbsolute},
+		{"hook", d.Hook, absoluteOrNone, isAbsoluteOrNone},
+		{"driver_root", d.DriverRoot, absolute, isAbsolute},
+		{"device_access", d.DeviceAccess, "one or more of the letters r, w and m, each once", isAccess},
+		{"accept_env_when_unprivileged", d.AcceptEnvWhenUnprivileged, "", nil},
+		{"ldcache.required", d.LdCache.Required, "", nil},
+		numberKey("limits.wall_ms", d.Limits.WallMS, maxWallMS),
+		numberKey("limits.memory_pages", d.Limits.MemoryPages, 1024),
+		numberKey("limits.queries", d.Limits.Queries, 4096),
+		numberKey("limits.answer_bytes", d.Limits.AnswerBytes, 1<<20),
+		numberKey("limits.answers_bytes", d.Limits.AnswersBytes, 8<<20),
+		numberKey("limits.edits_bytes", d.Limits.EditsBytes, 1<<20),
+		numberKey("limits.log_bytes", d.Limits.LogBytes, 64<<10),
+		numberKey("limits.glob_entries", d.Limits.GlobEntries, 20_000),
 		{"modes.csv.mount_spec_path", "/etc/nvidia-container-runtime/host-files-for-container.d", absolute, isAbsolute},
 		{"modes.csv.hook_conflict", "replace", "replace or error", oneOf("replace", "error")},
 		{"modes.csv.env_void", "keep", "keep or replace", oneOf("keep", "replace")},
@@ -85,10 +88,10 @@ func wantOf(def any) string {
 	return ""
 }
 
-func numberKey(name string, def, most int64) configKey {
-	return configKey{name, def, fmt.Sprintf("a whole number from 1 to %d", most), func(v any) bool {
+func numberKey(name string, def, most int) configKey {
+	return configKey{name, int64(def), fmt.Sprintf("a whole number from 1 to %d", most), func(v any) bool {
 		n := v.(int64)
-		return n >= 1 && n <= most
+		return n >= 1 && n <= int64(most)
 	}}
 }
 
@@ -128,22 +131,11 @@ func isAccess(v any) bool {
 func areModes(v any) bool {
 	list := v.([]string)
 	for i, name := range list {
-		if !isModeName(name) || slices.Contains(list[:i], name) || name == "auto" && len(list) > 1 {
+		if !host.IsModeName(name) || slices.Contains(list[:i], name) || name == "auto" && len(list) > 1 {
 			return false
 		}
 	}
 	return true
-}
-
-// isModeName keeps to what makes a plain file name with ".wasm" after it.
-func isModeName(name string) bool {
-	for i, c := range []byte(name) {
-		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
-		if !letter && (i == 0 || !strings.ContainsRune("-_.", rune(c))) {
-			return false
-		}
-	}
-	return name != "" && len(name) <= 64
 }
 
 // find gives the key of a path.

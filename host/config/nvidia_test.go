@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package config
 
 import (
 	"path/filepath"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // nvidiaConfig loads text as NVIDIA's file.
@@ -65,8 +67,8 @@ path = "nvidia-ctk"
 `
 
 // nvidiaDefaults are the defaults under NVIDIA's name.
-func nvidiaDefaults() Config {
-	c := DefaultConfig()
+func nvidiaDefaults() host.Config {
+	c := host.DefaultConfig()
 	c.DeviceAccess = "rwm"
 	return c
 }
@@ -117,8 +119,8 @@ path = "/opt/nvidia-ctk"
 	want.LogLevel = "warn"
 	want.Mode = []string{"csv"}
 	want.Runtimes = []string{"/opt/runc"}
-	want.ModeTables["csv"]["disable_require"] = true
-	want.ModeTables["csv"]["accept_volume_mounts"] = true
+	want.ModeTables["csv"]["disable_require"] = "true"
+	want.ModeTables["csv"]["accept_volume_mounts"] = "true"
 	want.ModeTables["csv"]["mount_spec_path"] = "/opt/csv"
 	want.ModeTables["legacy"]["hook_path"] = "/opt/hook"
 	if c := l.mustConfig(); !reflect.DeepEqual(c, want) {
@@ -185,9 +187,9 @@ func TestNVIDIAFileThatCannotBeUsed(t *testing.T) {
 		if len(l.problems) == 0 || !strings.HasPrefix(l.problems[0].Error(), want) || l.problems[0].Level != Wrong {
 			t.Errorf("%q: got %v, want %s", test.text, l.problems, want)
 		}
-		c, err := ReadConfig(test.program, variablesOf("NVIDIA_CTK_CONFIG_FILE_PATH="+file))
+		c, err := Read(test.program, variablesOf("NVIDIA_CTK_CONFIG_FILE_PATH="+file))
 		if err == nil || !reflect.DeepEqual(c, nvidiaDefaults()) {
-			t.Errorf("%q: ReadConfig gives error %v and %+v", test.text, err, c)
+			t.Errorf("%q: Read gives error %v and %+v", test.text, err, c)
 		}
 	}
 }
@@ -250,11 +252,11 @@ func TestNVIDIAFileIsFoundAsNVIDIAFindsIt(t *testing.T) {
 	}
 	// One that is not there means the defaults, and is no problem.
 	missing := filepath.Join(configFolderOf(t, nil), "none.toml")
-	if c, err := ReadConfig("nvidia-container-runtime", variablesOf("NVIDIA_CTK_CONFIG_FILE_PATH="+missing)); err != nil || !reflect.DeepEqual(c, nvidiaDefaults()) {
+	if c, err := Read("nvidia-container-runtime", variablesOf("NVIDIA_CTK_CONFIG_FILE_PATH="+missing)); err != nil || !reflect.DeepEqual(c, nvidiaDefaults()) {
 		t.Errorf("error %v, got %+v", err, c)
 	}
 	for _, variable := range []string{"NVIDIA_CTK_CONFIG_FILE_PATH", "XDG_CONFIG_HOME"} {
-		if _, err := ReadConfig("nvidia-container-runtime", variablesOf(variable+"=config")); err == nil || err.Error() != variable+": must be an absolute path" {
+		if _, err := Read("nvidia-container-runtime", variablesOf(variable+"=config")); err == nil || err.Error() != variable+": must be an absolute path" {
 			t.Errorf("%s: %v", variable, err)
 		}
 	}
@@ -279,7 +281,7 @@ func TestNVIDIANamesAndOurVariables(t *testing.T) {
 func TestReadRuntimesReadsNVIDIAsFile(t *testing.T) {
 	folder := configFolderOf(t, map[string]string{"config.toml": "runtimes = [\"no\"]\n[nvidia-container-runtime]\nruntimes = [\"/opt/runc\"]\nmode = 7\n"})
 	getenv := variablesOf("NVIDIA_CTK_CONFIG_FILE_PATH=" + folder + "/config.toml")
-	if got := ReadRuntimes("nvidia-container-runtime", getenv); !slices.Equal(got, []string{"/opt/runc"}) {
+	if got := Runtimes("nvidia-container-runtime", getenv); !slices.Equal(got, []string{"/opt/runc"}) {
 		t.Errorf("got %q", got)
 	}
 }

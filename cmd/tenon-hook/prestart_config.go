@@ -189,8 +189,11 @@ func (c *nvidiaConfig) guard(machine string, r *nvidiaRequest) error {
 		return fmt.Errorf("device %q: is a CDI device, which NVIDIA's hook cannot give; %s", r.devices[0], remedy)
 	}
 	for _, folder := range []string{machine, c.CLI.Root} {
-		if folder != "" && isTegra(folder) {
-			return fmt.Errorf("%s: is on a Tegra, so NVIDIA's hook gives no devices; %s", tegraRelease, remedy)
+		if folder == "" {
+			continue
+		}
+		if file := tegraMark(folder); file != "" {
+			return fmt.Errorf("%s: says that this is a Tegra, where NVIDIA's hook gives no devices; %s", file, remedy)
 		}
 	}
 	return nil
@@ -204,12 +207,18 @@ const (
 	socFamily = "/sys/devices/soc0/family"
 )
 
-func isTegra(machine string) bool {
-	if st, err := os.Stat(filepath.Join(machine, tegraRelease)); err == nil && st.Mode().IsRegular() {
-		return true
+// tegraMark returns the file by which a machine says that it is a Tegra, "" if it
+// is none.
+func tegraMark(machine string) string {
+	file := filepath.Join(machine, tegraRelease)
+	if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() {
+		return file
 	}
-	family := readHostText(filepath.Join(machine, socFamily))
-	return len(family) >= len("tegra") && strings.EqualFold(family[:len("tegra")], "tegra")
+	file = filepath.Join(machine, socFamily)
+	if family := readHostText(file); len(family) >= len("tegra") && strings.EqualFold(family[:len("tegra")], "tegra") {
+		return file
+	}
+	return ""
 }
 
 // isSUSE reports whether a machine runs a SUSE, by ID_LIKE of os-release(5).

@@ -161,7 +161,7 @@ func DecodeEdits(doc []byte) (Edits, error) {
 		return Edits{}, invalid("the edits document is not UTF-8")
 	}
 	d := decoder{doc: string(doc)}
-	p := parser{data: doc, limit: maxEditsDepth, strict: true, element: d.element}
+	p := parser{data: doc, limit: maxEditsDepth, strict: true, what: "the edits document", element: d.element}
 	root, err := p.document(editsShape)
 	if err != nil {
 		return Edits{}, invalid("the edits document: %w", err)

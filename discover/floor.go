@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// This file is the floor: what no mode may ask for, whatever it is granted. It
-// compares names alone; the host resolves links and checks again.
+// This file is the floor: what no mode may ask for or change, whatever its
+// manifest and the administrator grant. It compares names alone; the host
+// resolves links and checks again.
 
 // forbiddenEnv reports whether a variable changes how programs of others run:
 // the loader's (ld.so(8)), gconv's (iconv(3)), the shells' and those of script
@@ -37,35 +38,82 @@ func forbiddenDestination(p string) bool {
 		"/etc/resolv.conf", "/etc/hosts"}, p)
 }
 
-// forbiddenSource reports whether a path of the host, absolute and clean, is
-// one that no container may see by a mode's doing: whole top folders, the
-// secrets below them, other processes, and the sockets and state of whoever
-// starts containers.
-func forbiddenSource(p string) bool {
+// defaultDevice reports whether p is one of the devices that every container
+// has, or lies in the folder of its terminals: a mount would change what they are.
+// https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config-linux.md#default-devices
+func defaultDevice(p string) bool {
+	return within(p, "/dev/pts") || slices.Contains([]string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom",
+		"/dev/tty", "/dev/console", "/dev/ptmx"}, p)
+}
+
+// floored are the trees and files of a machine that no query sees and no mount
+// shows, by the first folder of their paths: secrets of the machine and of its
+// users, the state of other containers, processes, and files of procfs and
+// sysfs that leak the kernel's memory or act when they are touched. Each covers
+// what lies below it; "" is the folder itself, "*" is as in path.Match.
+var floored = map[string][]string{
+	"etc":  {"shadow*", "gshadow*", "sudoers*", "ssh", "ssl/private", "kubernetes"},
+	"home": {""},
+	"proc": {"[0-9]*", "self", "thread-self", "sys", "kcore", "kmsg", "keys", "key-users", "kallsyms", "sysrq-trigger"},
+	"root": {""},
+	"run":  {"containerd", "docker*", "crio", "podman", "secrets"},
+	"sys":  {"kernel/debug", "kernel/tracing", "kernel/security", "fs/bpf", "fs/cgroup", "firmware"},
+	"var":  {"lib/kubelet", "lib/containerd", "lib/containers", "lib/docker"},
+}
+
+// flooredAttributes are files of any device in sysfs that reach the hardware:
+// https://docs.kernel.org/PCI/sysfs-pci.html
+var flooredAttributes = []string{"rom", "resource*", "config", "reset", "remove", "rescan", "bind", "unbind", "new_id"}
+
+// ForbiddenQuery reports whether no query may see p, absolute and clean, as
+// seen from the root of the query.
+func ForbiddenQuery(p string) bool {
+	first, rest, _ := strings.Cut(p[1:], "/")
+	patterns := floored[first]
+	if patterns == nil {
+		return false
+	}
+	segments := strings.Split(rest, "/")
+	for _, pattern := range patterns {
+		// The pattern is held against as many segments as it has.
+		n := strings.Count(pattern, "/") + 1
+		if pattern == "" || n <= len(segments) && matches(pattern, strings.Join(segments[:n], "/")) {
+			return true
+		}
+	}
+	for _, segment := range segments {
+		for _, pattern := range flooredAttributes {
+			if first == "sys" && matches(pattern, segment) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ForbiddenSource reports whether no container may see p, a path of the host,
+// absolute and clean, by a mode's doing: what no query sees, every folder that
+// holds such a thing, whole top folders, and the sockets of whoever starts
+// containers, wherever they are.
+func ForbiddenSource(p string) bool {
 	if rest, ok := strings.CutPrefix(p, "/var/run"); ok && (rest == "" || rest[0] == '/') {
 		p = "/run" + rest // the link that every distribution has
 	}
-	if slices.Contains([]string{"/", "/proc", "/sys", "/dev", "/etc", "/boot", "/root", "/home", "/run", "/var", "/var/lib", "/tmp",
-		"/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/sudoers.d"}, p) {
+	if slices.Contains([]string{"/", "/dev", "/boot", "/tmp"}, p) || ForbiddenQuery(p) {
 		return true
 	}
-	if rest, ok := strings.CutPrefix(p, "/proc/"); ok {
-		first, _, _ := strings.Cut(rest, "/")
-		if first == "self" || first == "thread-self" || strings.Trim(first, "0123456789") == "" {
-			return true
-		}
-	}
-	for _, dir := range []string{"containerd", "docker", "crio", "podman", "secrets"} {
-		if within(p, "/run/"+dir) {
-			return true
-		}
-	}
-	for _, dir := range []string{"containerd", "docker", "containers", "kubelet"} {
-		if within(p, "/var/lib/"+dir) {
+	first, rest, below := strings.Cut(p[1:], "/")
+	for _, pattern := range floored[first] {
+		if !below || strings.HasPrefix(pattern, rest+"/") {
 			return true
 		}
 	}
 	return slices.Contains([]string{"docker.sock", "containerd.sock", "crio.sock", "podman.sock"}, path.Base(p))
+}
+
+func matches(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
 }
 
 // within reports whether p is dir or below it.

@@ -135,6 +135,7 @@ type parser struct {
 	depth  int
 	limit  int    // of depth
 	strict bool   // unknown members, null and half surrogate pairs are refused
+	what   string // of a strict document: what it is, for errors
 	path   []step // to the value that is being read, for errors
 	stack  []node // elements of the arrays that are being read
 	chunk  []node // where nodes come from
@@ -265,7 +266,7 @@ func (p *parser) object(n *node) error {
 			return err
 		}
 		if p.strict {
-			return fmt.Errorf("%s on line %d is not a field of the edits document", p.there(string(key)), p.line(at))
+			return fmt.Errorf("%s on line %d is not a field of %s", p.there(string(key)), p.line(at), p.what)
 		}
 		for i := range known {
 			if !bytes.EqualFold(key, []byte(known[i].name)) {

@@ -156,13 +156,13 @@ func checkMount(m *cdi.Mount) error {
 	if err := absolute(m.HostPath); err != nil {
 		return fmt.Errorf(".hostPath: %w", err)
 	}
-	if forbiddenSource(m.HostPath) {
+	if ForbiddenSource(m.HostPath) {
 		return fmt.Errorf(".hostPath: %s is not for modes to mount", quote(m.HostPath))
 	}
 	if err := absolute(m.ContainerPath); err != nil {
 		return fmt.Errorf(".containerPath: %w", err)
 	}
-	if forbiddenDestination(m.ContainerPath) {
+	if forbiddenDestination(m.ContainerPath) || defaultDevice(m.ContainerPath) {
 		return fmt.Errorf(".containerPath: %s is not for modes to change", quote(m.ContainerPath))
 	}
 	if m.Type != "" && m.Type != "bind" {

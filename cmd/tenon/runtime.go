@@ -309,9 +309,8 @@ func unconfigureEngines(out io.Writer, t tree, chosen []engine, config string, d
 		plans, mixed = append(plans, changes), append(mixed, more...)
 	}
 	for i, e := range chosen {
-		if len(plans[i]) == 0 {
+		if !slices.ContainsFunc(plans[i], change.real) {
 			fmt.Fprintf(out, "%s: is not configured\n", e.name)
-			continue
 		}
 		if dry {
 			showChanges(out, plans[i])
@@ -322,7 +321,7 @@ func unconfigureEngines(out io.Writer, t tree, chosen []engine, config string, d
 				return err
 			}
 			switch {
-			case !c.before.exists():
+			case !c.real():
 			case !c.after.exists():
 				fmt.Fprintf(out, "%s: %s is removed\n", e.name, c.path)
 			case slices.Contains(mixed, c.path):
@@ -331,7 +330,9 @@ func unconfigureEngines(out io.Writer, t tree, chosen []engine, config string, d
 				fmt.Fprintf(out, "%s: %s is what it was before\n", e.name, c.path)
 			}
 		}
-		e.sayNext(out)
+		if slices.ContainsFunc(plans[i], change.real) {
+			e.sayNext(out)
+		}
 	}
 	return nil
 }

@@ -142,20 +142,38 @@ func (t tree) unconfigure(c change) error {
 	default:
 		err = t.remove(c)
 	}
-	if err != nil || k == nil {
+	if err != nil {
 		return err
 	}
-	for _, dir := range slices.Backward(k.Folders) {
+	var folders []string
+	if k != nil {
+		folders = k.Folders
+	}
+	return t.forget(c.path, folders)
+}
+
+// forget drops what was kept of a file, and what a configure left that was
+// killed; and the folders that were made, if nothing else is in them.
+func (t tree) forget(path string, folders []string) error {
+	if err := sweep(t.at(path)); err != nil {
+		return err
+	}
+	for _, dir := range slices.Backward(folders) {
 		if err := t.removeEmpty(dir); err != nil {
 			return err
 		}
 	}
+	// The record goes first: an original alone is nothing.
 	for _, name := range []string{"record.json", "original"} {
-		if err := os.Remove(t.at(backupOf(c.path, name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		at := t.at(backupOf(path, name))
+		if err := sweep(at); err != nil {
+			return err
+		}
+		if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	for dir := filepath.Join(backupFolder, c.path); dir != "/var/lib"; dir = filepath.Dir(dir) {
+	for dir := filepath.Join(backupFolder, path); dir != "/var/lib"; dir = filepath.Dir(dir) {
 		if err := t.removeEmpty(dir); err != nil {
 			return err
 		}

@@ -263,7 +263,7 @@ func (e engine) unconfigure(v view, f files) (changes []change, mixed []string, 
 		if !whole && c.real() {
 			mixed = append(mixed, f.main)
 		}
-		if c.real() || k != nil {
+		if c.real() || v.has([]string{backupOf(f.main, "")}) {
 			changes = append(changes, c)
 		}
 	}
@@ -275,11 +275,7 @@ func (e engine) unconfigure(v view, f files) (changes []change, mixed []string, 
 		if err := ourDropIn(f.dropIn, now); err != nil {
 			return nil, nil, err
 		}
-		k, err := v.kept(f.dropIn)
-		if err != nil {
-			return nil, nil, err
-		}
-		if now.exists() || k != nil {
+		if now.exists() || v.has([]string{backupOf(f.dropIn, "")}) {
 			changes = append(changes, change{path: f.dropIn, before: now})
 		}
 	}

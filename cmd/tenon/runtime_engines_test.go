@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -167,5 +168,58 @@ func TestPodmanSeesTheRuntime(t *testing.T) {
 	got = output(t, podman, append(store, "--runtime", "runc", "info", "--format", "{{.Host.OCIRuntime.Name}}")...)
 	if got != "runc\n" {
 		t.Errorf("with --runtime runc, it is %q", got)
+	}
+}
+
+// Killed at any system call that changes something, configure leaves each file as
+// it was or as it is to be, and unconfigure still gives every byte back.
+func TestConfigureKilledAtAnyMoment(t *testing.T) {
+	strace := engineProgram(t, "strace")
+	tenon := engineProgram(t, "tenon") // this test, see TestMain
+	for engine, path := range map[string]string{"docker": "/etc/docker/daemon.json", "containerd": "/etc/containerd/config.toml"} {
+		text := map[string]string{"docker": daemonJSON["nvidia is def"], "containerd": configTOML["debian"]}[engine]
+		done := newTree(t, map[string]string{path: text})
+		must(t, done, "configure", engine, "--set-as-default")
+		want := get(t, done, path)
+		kills := 0
+		for _, call := range []string{"write", "fsync", "fchmod", "fchmodat", "fchown", "mkdirat", "renameat", "unlinkat"} {
+			for n := 1; ; n++ {
+				if n > 200 {
+					t.Fatalf("%s is called without end", call)
+				}
+				tr := newTree(t, map[string]string{path: text})
+				before := snapshot(t, tr)
+				// strace(1): when= counts the calls of one thread.
+				cmd := exec.Command(strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace="+call,
+					"-e", "inject="+call+":signal=KILL:when="+strconv.Itoa(n),
+					tenon, "runtime", "configure", engine, "--set-as-default", "--root", tr.root)
+				cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+				err := cmd.Run()
+				if got := get(t, tr, path); got != text && got != want {
+					t.Fatalf("killed at %s %d: %q", call, n, got)
+				}
+				if err == nil {
+					break
+				}
+				kills++
+				must(t, tr, "unconfigure", engine)
+				after := snapshot(t, tr)
+				for path, is := range after {
+					// A folder may be made before the record of that.
+					if before[path] != is && !(before[path] == "" && strings.HasPrefix(is, "d")) {
+						t.Errorf("killed at %s %d: %s is %q, was %q", call, n, path, is, before[path])
+					}
+				}
+				for path := range before {
+					if after[path] == "" {
+						t.Errorf("killed at %s %d: %s is missing", call, n, path)
+					}
+				}
+			}
+		}
+		t.Logf("%s: killed %d times", engine, kills)
+		if kills < 10 {
+			t.Errorf("%s: killed %d times only", engine, kills)
+		}
 	}
 }

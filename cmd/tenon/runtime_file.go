@@ -150,7 +150,10 @@ func (t tree) makeFolders(dir string, mode fs.FileMode) (made []string, err erro
 // mode, SELinux label and access list stay; a new file is root's, with mode.
 func (t tree) replace(c change, mode fs.FileMode) error {
 	path := t.at(c.path)
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+strings.ToLower(rand.Text()[:8])+".tmp")
+	if err := sweep(path); err != nil {
+		return err
+	}
+	temp := filepath.Join(filepath.Dir(path), tempPrefix(path)+rand.Text()[:8]+tempSuffix)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
@@ -182,6 +185,26 @@ func (t tree) replace(c change, mode fs.FileMode) error {
 		return err
 	}
 	return syncFolder(filepath.Dir(path))
+}
+
+// The name of the file that replace makes is this with something random between.
+func tempPrefix(path string) string { return "." + filepath.Base(path) + "." }
+
+const tempSuffix = ".tenon-tmp"
+
+// sweep removes what a replace left that was killed. One that runs now would
+// fail, and leave the file as it is.
+func sweep(path string) error {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tempPrefix(path)) && strings.HasSuffix(e.Name(), tempSuffix) && err == nil {
+			err = os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+	return err
 }
 
 // likeFile gives f the owner, mode and extended attributes of the file at path.

@@ -21,7 +21,7 @@ const (
 	maxLineBytes  = 64 << 10
 	maxFolders    = 4096
 	maxNames      = 65536 // in one folder
-	maxLibraries  = 20000
+	maxLibraries  = 40000 // names, of files and links
 	maxNamesBytes = 8 << 20
 )
 

@@ -34,8 +34,8 @@ type Survey struct {
 	folders  []*folder
 	hwcaps   []string // names of glibc-hwcaps folders
 	seen     map[inode]bool
-	count    int // libraries
-	bytes    int // of their names
+	count    int // names that may be of libraries
+	bytes    int // of these names
 	print    fingerprint
 	notes    notes
 }
@@ -267,6 +267,12 @@ func (s *Survey) list(f *folder) {
 		if !isLibraryName(n.text) {
 			continue
 		}
+		s.count++
+		s.bytes += len(f.path) + len(n.text)
+		if s.count > maxLibraries || s.bytes > maxNamesBytes {
+			s.notes.add("%s: the limit of %d libraries, %d bytes of names, is met", f.path, maxLibraries, maxNamesBytes)
+			break
+		}
 		switch n.kind {
 		case unix.DT_REG, unix.DT_UNKNOWN:
 			var st unix.Stat_t
@@ -296,14 +302,6 @@ func (s *Survey) list(f *folder) {
 		}
 		if !there {
 			continue
-		}
-		if s.count++; s.count > maxLibraries {
-			s.notes.add("%s: the limit of %d libraries is met", f.path, maxLibraries)
-			return
-		}
-		if s.bytes += len(f.path) + len(n.text); s.bytes > maxNamesBytes {
-			s.notes.add("%s: the limit of %d bytes of names is met", f.path, maxNamesBytes)
-			return
 		}
 		f.items = append(f.items, item{n.text, link, file})
 	}

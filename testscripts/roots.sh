@@ -47,6 +47,9 @@ root() {
 			dpkg-deb -x "$deb" "$out/$name.new"
 			basename "$deb" >>"$out/$name.new/.packages"
 		done
+		for dir in bin lib lib64 sbin; do # as base-files has it where the packages do not
+			[ -e "$out/$name.new/$dir" ] || [ ! -e "$out/$name.new/usr/$dir" ] || ln -s "usr/$dir" "$out/$name.new/$dir"
+		done
 		rm -rf "$out/$name.new/.debs" "$out/$name.new/usr/share/doc" "$out/$name.new/usr/share/locale"
 		mv "$out/$name.new" "$out/$name"
 	fi

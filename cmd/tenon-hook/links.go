@@ -126,5 +126,9 @@ func (c *container) makeFolders(dir string) (fd int, err error) {
 	if err := unix.Mkdirat(parent, name, 0o755); err != nil && err != unix.EEXIST {
 		return -1, err
 	}
-	return unix.Openat(parent, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err = unix.Openat(parent, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOTDIR || err == unix.ELOOP {
+		return -1, fmt.Errorf("%s is a link that leads nowhere", dir)
+	}
+	return fd, err
 }

@@ -293,7 +293,7 @@ func configureEngines(out io.Writer, t tree, chosen []engine, config, name, path
 				fmt.Fprintf(out, "%s: %s\n", e.name, text)
 			}
 		}
-		e.sayNext(out)
+		e.sayNext(out, e.next)
 	}
 	return nil
 }
@@ -331,15 +331,15 @@ func unconfigureEngines(out io.Writer, t tree, chosen []engine, config string, d
 			}
 		}
 		if slices.ContainsFunc(plans[i], change.real) {
-			e.sayNext(out)
+			e.sayNext(out, e.after)
 		}
 	}
 	return nil
 }
 
-func (e engine) sayNext(out io.Writer) {
-	if e.next != "" {
-		fmt.Fprintf(out, "%s: now run: %s\n", e.name, e.next)
+func (e engine) sayNext(out io.Writer, command string) {
+	if command != "" {
+		fmt.Fprintf(out, "%s: now run: %s\n", e.name, command)
 	}
 }
 

@@ -48,7 +48,8 @@ func (s settings) with(name, path string, def bool) settings {
 type engine struct {
 	name    string
 	config  string   // its main file
-	next    string   // what the administrator does after a change, "" = nothing
+	next    string   // what the administrator runs after configure, "" = nothing
+	after   string   // and after unconfigure
 	found   []string // it is on a machine that has one of these files
 	edits   bool     // whether the main file is edited
 	dropIn  func(config string) string
@@ -72,18 +73,21 @@ func inPath(program string) []string {
 var engines = []engine{
 	{
 		name: "docker", config: "/etc/docker/daemon.json", next: "systemctl reload docker",
+		// At a reload, dockerd keeps runtimes and default that the file no longer
+		// names (moby, daemon/reload_unix.go; seen with 20.10.24).
+		after: "systemctl restart docker",
 		found: append(inPath("dockerd"), "/etc/docker/daemon.json"), edits: true,
 		dropIn: func(string) string { return "" },
 		plan:   planDocker, undo: undoDocker, reads: dockerReads,
 	},
 	{
-		name: "containerd", config: "/etc/containerd/config.toml", next: "systemctl restart containerd",
+		name: "containerd", config: "/etc/containerd/config.toml", next: "systemctl restart containerd", after: "systemctl restart containerd",
 		found: append(inPath("containerd"), "/etc/containerd/config.toml"), edits: true,
 		dropIn: func(config string) string { return filepath.Join(filepath.Dir(config), "conf.d/99-tenon.toml") },
 		plan:   planContainerd, undo: undoContainerd, reads: containerdReads, skipped: withoutCRI,
 	},
 	{
-		name: "crio", config: "/etc/crio/crio.conf", next: "systemctl restart crio",
+		name: "crio", config: "/etc/crio/crio.conf", next: "systemctl restart crio", after: "systemctl restart crio",
 		found:  append(inPath("crio"), "/etc/crio/crio.conf", "/etc/crio/crio.conf.d"),
 		dropIn: func(config string) string { return config + ".d/99-tenon.conf" },
 		plan:   planCRIO, reads: crioReads, remark: crioRemark,

@@ -4,7 +4,6 @@ package host
 
 import (
 	"strings"
-	"unicode"
 )
 
 // Config says what the administrator wants. It is made by config.Read, or is
@@ -104,14 +103,4 @@ func IsModeName(name string) bool {
 		}
 	}
 	return name != "" && len(name) <= 64
-}
-
-// OneLine makes one line of printable text of whatever comes from outside.
-func OneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }

@@ -12,7 +12,7 @@ import (
 // module may ask all but what stands here, and no manifest will open that.
 
 // grantedKey reports whether the run may ask a question about its request.
-func (r *run) grantedKey(q question) bool {
+func (r *Run) grantedKey(q question) bool {
 	switch q.op {
 	case opSpec:
 		if q.key == "" {
@@ -29,7 +29,7 @@ func (r *run) grantedKey(q question) bool {
 }
 
 // envGated reports whether *_VISIBLE_DEVICES of this container do not count.
-func (r *run) envGated() bool {
+func (r *Run) envGated() bool {
 	return !r.config.AcceptEnvWhenUnprivileged && !r.request.Privileged()
 }
 
@@ -37,7 +37,7 @@ func (r *run) envGated() bool {
 // for the path of the query, so that what is denied cannot be told from what
 // is absent, and for the place it leads to, so that no link leads around it.
 // Both are as seen from the root of the query.
-func (r *run) grantedPath(p string) bool { return !floor(p) }
+func (r *Run) grantedPath(p string) bool { return !floor(p) }
 
 // floored are the trees and files that no query sees, in any root, by the
 // first folder of their paths: secrets of the machine and of its users, the

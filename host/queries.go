@@ -19,16 +19,16 @@ import (
 // Codes that a host function answers with in place of a length: "Errors" of
 // sdk/ABI.md. The first, second, third and sixth are ordinary answers.
 const (
-	codeOK          = 0
-	codeNotFound    = -1
-	codeDenied      = -2
-	codeWrongType   = -3
-	codeTooLarge    = -4
-	codeInvalid     = -5
-	codeUnsupported = -6
-	codeIO          = -7
-	codeWrongState  = -8
-	codeSpent       = -9
+	CodeOK          = 0
+	CodeNotFound    = -1
+	CodeDenied      = -2
+	CodeWrongType   = -3
+	CodeTooLarge    = -4
+	CodeInvalid     = -5
+	CodeUnsupported = -6
+	CodeIO          = -7
+	CodeWrongState  = -8
+	CodeSpent       = -9
 )
 
 // Query ops of ABI v1. 14 is reserved.
@@ -49,8 +49,8 @@ const (
 	opWhich      = 15
 )
 
-// maxKey is how many bytes the key of a query may have.
-const maxKey = 4096
+// MaxKey is how many bytes the key of a query may have.
+const MaxKey = 4096
 
 // question is what a query asks. Two equal ones have the same answer all
 // through a run.
@@ -65,7 +65,7 @@ type reply struct {
 }
 
 // run is one run of one module: what it may ask, and what it has asked.
-type run struct {
+type Run struct {
 	config  Config
 	mode    string
 	request *discover.Request
@@ -81,36 +81,36 @@ type run struct {
 // queryOf is the query table: which roots an op takes, one bit each, and how it
 // is answered. A root that it does not take is unsupported, as is an op that
 // is not here, whose answer is nil.
-func queryOf(op uint32) (roots uint, answer func(*run, question) ([]byte, int32)) {
+func queryOf(op uint32) (roots uint, answer func(*Run, question) ([]byte, int32)) {
 	switch op {
 	case opEnv:
-		return 1 << rootHost, (*run).env
+		return 1 << rootHost, (*Run).env
 	case opAnnotation:
-		return 1 << rootHost, (*run).annotation
+		return 1 << rootHost, (*Run).annotation
 	case opSpec:
-		return 1 << rootHost, (*run).spec
+		return 1 << rootHost, (*Run).spec
 	case opMounts:
-		return 1 << rootHost, (*run).mounts
+		return 1 << rootHost, (*Run).mounts
 	case opConfig:
-		return 1 << rootHost, (*run).configValue
+		return 1 << rootHost, (*Run).configValue
 	case opStat:
-		return anyRoot, (*run).statPath
+		return anyRoot, (*Run).statPath
 	case opReadDir:
-		return anyRoot, (*run).readDir
+		return anyRoot, (*Run).readDir
 	case opRead:
-		return anyRoot, (*run).readFile
+		return anyRoot, (*Run).readFile
 	case opReadLink:
-		return anyRoot, (*run).readLink
+		return anyRoot, (*Run).readLink
 	case opGlob:
-		return anyRoot, (*run).glob
+		return anyRoot, (*Run).glob
 	case opLdLookup:
-		return 1<<rootHost | 1<<rootDriver, (*run).ldLookup
+		return 1<<rootHost | 1<<rootDriver, (*Run).ldLookup
 	case opRealPath:
-		return anyRoot, (*run).realPath
+		return anyRoot, (*Run).realPath
 	case opFeature:
-		return 1 << rootHost, (*run).feature
+		return 1 << rootHost, (*Run).feature
 	case opWhich:
-		return 1<<rootHost | 1<<rootDriver, (*run).which
+		return 1<<rootHost | 1<<rootDriver, (*Run).which
 	}
 	return 0, nil
 }
@@ -120,12 +120,12 @@ const anyRoot = 1<<rootHost | 1<<rootContainer | 1<<rootDriver
 // query answers one question. It is all that stands between a module and the
 // machine: grants, limits and the promise that an answer does not change during
 // a run are kept here. The answer belongs to the run; nobody may change it.
-func (r *run) query(op, root uint32, key string) ([]byte, int32) {
+func (r *Run) Query(op, root uint32, key string) ([]byte, int32) {
 	if r.spent != "" {
-		return nil, codeSpent
+		return nil, CodeSpent
 	}
-	if len(key) > maxKey || !utf8.ValidString(key) || strings.IndexByte(key, 0) >= 0 {
-		return nil, codeInvalid
+	if len(key) > MaxKey || !utf8.ValidString(key) || strings.IndexByte(key, 0) >= 0 {
+		return nil, CodeInvalid
 	}
 	q := question{op, root, key}
 	if known, ok := r.memo[q]; ok {
@@ -133,71 +133,71 @@ func (r *run) query(op, root uint32, key string) ([]byte, int32) {
 	}
 	if len(r.memo) >= r.config.Limits.Queries {
 		r.spent = fmt.Sprintf("asked more than the %d queries a run may ask", r.config.Limits.Queries)
-		return nil, codeSpent
+		return nil, CodeSpent
 	}
 	answer, code := r.ask(q)
 	if len(answer) > r.config.Limits.AnswerBytes {
-		code = codeTooLarge
+		code = CodeTooLarge
 	}
-	if code != codeOK {
+	if code != CodeOK {
 		answer = nil
 	}
 	if r.answered += len(answer); r.answered > r.config.Limits.AnswersBytes {
 		r.spent = fmt.Sprintf("was answered more than the %d bytes a run may be", r.config.Limits.AnswersBytes)
-		return nil, codeSpent
+		return nil, CodeSpent
 	}
 	r.memo[q] = reply{answer, code}
 	return answer, code
 }
 
-func (r *run) ask(q question) ([]byte, int32) {
+func (r *Run) ask(q question) ([]byte, int32) {
 	roots, answer := queryOf(q.op)
 	if answer == nil || q.root >= rootCount || roots&(1<<q.root) == 0 {
-		return nil, codeUnsupported
+		return nil, CodeUnsupported
 	}
 	if !r.grantedKey(q) {
-		return nil, codeDenied
+		return nil, CodeDenied
 	}
 	return answer(r, q)
 }
 
 func found(s string, ok bool) ([]byte, int32) {
 	if !ok {
-		return nil, codeNotFound
+		return nil, CodeNotFound
 	}
-	return []byte(s), codeOK
+	return []byte(s), CodeOK
 }
 
-func (r *run) env(q question) ([]byte, int32) {
+func (r *Run) env(q question) ([]byte, int32) {
 	if q.key == "" || strings.Contains(q.key, "=") {
-		return nil, codeInvalid
+		return nil, CodeInvalid
 	}
 	if strings.HasSuffix(q.key, "_VISIBLE_DEVICES") && r.envGated() {
-		return nil, codeNotFound
+		return nil, CodeNotFound
 	}
 	return found(r.request.Env(q.key))
 }
 
-func (r *run) annotation(q question) ([]byte, int32) {
+func (r *Run) annotation(q question) ([]byte, int32) {
 	return found(r.request.Annotation(q.key))
 }
 
-func (r *run) spec(q question) ([]byte, int32) {
+func (r *Run) spec(q question) ([]byte, int32) {
 	value, err := r.request.Pointer(q.key)
 	switch {
 	case errors.Is(err, discover.ErrNotFound):
-		return nil, codeNotFound
+		return nil, CodeNotFound
 	case err != nil:
-		return nil, codeInvalid
+		return nil, CodeInvalid
 	}
-	return value, codeOK
+	return value, CodeOK
 }
 
 // mounts answers with four strings for each mount, each ended by NUL:
 // destination, source, type, options joined by commas.
-func (r *run) mounts(q question) ([]byte, int32) {
+func (r *Run) mounts(q question) ([]byte, int32) {
 	if !cleanAbs(q.key) {
-		return nil, codeInvalid
+		return nil, CodeInvalid
 	}
 	below := strings.TrimSuffix(q.key, "/") + "/"
 	answer := []byte{}
@@ -208,25 +208,25 @@ func (r *run) mounts(q question) ([]byte, int32) {
 		}
 		for _, s := range []string{m.Destination, m.Source, m.Type, strings.Join(m.Options, ",")} {
 			if strings.IndexByte(s, 0) >= 0 {
-				return nil, codeIO // would break the frame; no runtime can mount it either
+				return nil, CodeIO // would break the frame; no runtime can mount it either
 			}
 			answer = append(append(answer, s...), 0)
 		}
 	}
-	return answer, codeOK
+	return answer, CodeOK
 }
 
 // configValue looks a dotted key up in the mode's own table. "strict" and
 // "driver_root" are those of the whole config.
-func (r *run) configValue(q question) ([]byte, int32) {
+func (r *Run) configValue(q question) ([]byte, int32) {
 	if q.key == "" {
-		return nil, codeInvalid
+		return nil, CodeInvalid
 	}
 	switch q.key {
 	case "strict":
-		return strconv.AppendBool(nil, r.config.Strict), codeOK
+		return strconv.AppendBool(nil, r.config.Strict), CodeOK
 	case "driver_root":
-		return []byte(r.config.DriverRoot), codeOK
+		return []byte(r.config.DriverRoot), CodeOK
 	}
 	answer, ok := r.config.ModeTables[r.mode][q.key]
 	return found(answer, ok)
@@ -239,7 +239,7 @@ var editFeatures = []string{
 	"remove", "envMode", "symlinks", "ldcache", "deviceRules", "builtinHooks", "annotations",
 }
 
-func (r *run) feature(q question) ([]byte, int32) {
+func (r *Run) feature(q question) ([]byte, int32) {
 	kind, name, _ := strings.Cut(q.key, ".")
 	has := false
 	switch kind {

@@ -19,23 +19,23 @@ import (
 func codeOf(err error) int32 {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ENAMETOOLONG):
-		return codeNotFound
+		return CodeNotFound
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV):
-		return codeNotFound // a circle of links, or a link of procfs that leads out
+		return CodeNotFound // a circle of links, or a link of procfs that leads out
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return codeDenied
+		return CodeDenied
 	}
-	return codeIO
+	return CodeIO
 }
 
 // find resolves the path of a query. Every query that looks at the machine
 // comes by here: grants are held against the path as asked and as resolved.
-func (r *run) find(rootNumber uint32, p string, follow bool) (*node, int32) {
+func (r *Run) find(rootNumber uint32, p string, follow bool) (*node, int32) {
 	if !cleanAbs(p) {
-		return nil, codeInvalid
+		return nil, CodeInvalid
 	}
 	if !r.grantedPath(p) {
-		return nil, codeDenied
+		return nil, CodeDenied
 	}
 	n, err := r.roots[rootNumber].lookup(p, follow)
 	if err != nil {
@@ -43,9 +43,9 @@ func (r *run) find(rootNumber uint32, p string, follow bool) (*node, int32) {
 	}
 	if !r.grantedPath(n.real) {
 		n.close()
-		return nil, codeDenied
+		return nil, CodeDenied
 	}
-	return n, codeOK
+	return n, CodeOK
 }
 
 // typeByte is the letter of a file type in answers: that of find -type, find(1).
@@ -81,9 +81,9 @@ const statSize = 32
 //	16  u32 major, of a device, else 0
 //	20  u32 minor, of a device, else 0
 //	24  u64 size of a regular file or link, else 0; 0 on procfs and sysfs
-func (r *run) statPath(q question) ([]byte, int32) {
+func (r *Run) statPath(q question) ([]byte, int32) {
 	n, code := r.find(q.root, q.key, false)
-	if code != codeOK {
+	if code != CodeOK {
 		return nil, code
 	}
 	defer n.close()
@@ -101,15 +101,15 @@ func (r *run) statPath(q question) ([]byte, int32) {
 			binary.LittleEndian.PutUint64(b[24:], uint64(n.stat.Size))
 		}
 	}
-	return b, codeOK
+	return b, CodeOK
 }
 
 // readDir answers with the entries of a folder sorted by the bytes of their
 // names, each a type letter, the name and NUL. Names that no query could ask
 // about, as they are not UTF-8 or denied, are left out.
-func (r *run) readDir(q question) ([]byte, int32) {
+func (r *Run) readDir(q question) ([]byte, int32) {
 	n, code := r.find(q.root, q.key, true)
-	if code != codeOK {
+	if code != CodeOK {
 		return nil, code
 	}
 	defer n.close()
@@ -128,9 +128,9 @@ type entry struct {
 }
 
 // entries reads a folder, taking each entry off visits.
-func (r *run) entries(n *node, visits *int) ([]entry, int32) {
+func (r *Run) entries(n *node, visits *int) ([]entry, int32) {
 	if n.kind() != unix.S_IFDIR {
-		return nil, codeWrongType
+		return nil, CodeWrongType
 	}
 	fd, err := reopen(n.fd, &n.stat)
 	if err != nil {
@@ -141,7 +141,7 @@ func (r *run) entries(n *node, visits *int) ([]entry, int32) {
 	defer f.Close()
 	list, err := f.ReadDir(*visits + 1)
 	if len(list) > *visits {
-		return nil, codeTooLarge
+		return nil, CodeTooLarge
 	}
 	if err != nil && len(list) == 0 && !isEOF(err) {
 		return nil, codeOf(err)
@@ -155,7 +155,7 @@ func (r *run) entries(n *node, visits *int) ([]entry, int32) {
 		entries = append(entries, entry{e.Name(), kindOf(e.Type())})
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.name, b.name) })
-	return entries, codeOK
+	return entries, CodeOK
 }
 
 func kindOf(m os.FileMode) uint32 {
@@ -179,9 +179,9 @@ func kindOf(m os.FileMode) uint32 {
 }
 
 // readFile answers with the content of a regular file.
-func (r *run) readFile(q question) ([]byte, int32) {
+func (r *Run) readFile(q question) ([]byte, int32) {
 	n, code := r.find(q.root, q.key, true)
-	if code != codeOK {
+	if code != CodeOK {
 		return nil, code
 	}
 	defer n.close()
@@ -193,10 +193,10 @@ func (r *run) readFile(q question) ([]byte, int32) {
 // files of procfs and sysfs that can be polled.
 func (n *node) content(limit int) ([]byte, int32) {
 	if n.kind() != unix.S_IFREG {
-		return nil, codeWrongType
+		return nil, CodeWrongType
 	}
 	if n.stat.Size > int64(limit) && !onFileSystem(n.fd, unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC) {
-		return nil, codeTooLarge
+		return nil, CodeTooLarge
 	}
 	fd, err := reopen(n.fd, &n.stat)
 	if err != nil {
@@ -212,10 +212,10 @@ func (n *node) content(limit int) ([]byte, int32) {
 		case err != nil:
 			return nil, codeOf(err)
 		case got == 0:
-			return content, codeOK
+			return content, CodeOK
 		}
 		if content = content[:len(content)+got]; len(content) > limit {
-			return nil, codeTooLarge
+			return nil, CodeTooLarge
 		}
 		if len(content) == cap(content) {
 			content = slices.Grow(content, len(content))
@@ -223,29 +223,29 @@ func (n *node) content(limit int) ([]byte, int32) {
 	}
 }
 
-func (r *run) readLink(q question) ([]byte, int32) {
+func (r *Run) readLink(q question) ([]byte, int32) {
 	n, code := r.find(q.root, q.key, false)
-	if code != codeOK {
+	if code != CodeOK {
 		return nil, code
 	}
 	defer n.close()
 	if n.kind() != unix.S_IFLNK {
-		return nil, codeWrongType
+		return nil, CodeWrongType
 	}
 	target, err := readlink(n.fd, "")
 	if err != nil {
 		return nil, codeOf(err)
 	}
-	return []byte(target), codeOK
+	return []byte(target), CodeOK
 }
 
-func (r *run) realPath(q question) ([]byte, int32) {
+func (r *Run) realPath(q question) ([]byte, int32) {
 	n, code := r.find(q.root, q.key, true)
-	if code != codeOK {
+	if code != CodeOK {
 		return nil, code
 	}
 	defer n.close()
-	return []byte(n.real), codeOK
+	return []byte(n.real), CodeOK
 }
 
 // programFolders are searched by the which query, in this order: what Docker
@@ -254,11 +254,11 @@ var programFolders = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", 
 
 // which finds a program by its name, or by an absolute path, and answers with
 // the path where it stands, links not resolved.
-func (r *run) which(q question) ([]byte, int32) {
+func (r *Run) which(q question) ([]byte, int32) {
 	candidates := []string{q.key}
 	if !strings.HasPrefix(q.key, "/") {
 		if q.key == "" || q.key == "." || q.key == ".." || strings.Contains(q.key, "/") {
-			return nil, codeInvalid
+			return nil, CodeInvalid
 		}
 		candidates = nil
 		for _, folder := range programFolders {
@@ -268,16 +268,16 @@ func (r *run) which(q question) ([]byte, int32) {
 	for _, p := range candidates {
 		n, code := r.find(q.root, p, true)
 		switch code {
-		case codeOK:
+		case CodeOK:
 			runs := n.kind() == unix.S_IFREG && n.stat.Mode&0o111 != 0
 			n.close()
 			if runs {
-				return []byte(p), codeOK
+				return []byte(p), CodeOK
 			}
-		case codeNotFound:
+		case CodeNotFound:
 		default:
 			return nil, code
 		}
 	}
-	return nil, codeNotFound
+	return nil, CodeNotFound
 }

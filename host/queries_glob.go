@@ -18,24 +18,24 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 // [path.Match], so "*" also matches names that begin with a dot, and nothing
 // matches a slash. Folders on the way may be links; the last segment is not
 // followed, so a link that leads nowhere is found. What is denied is not there.
-func (r *run) glob(q question) ([]byte, int32) {
+func (r *Run) glob(q question) ([]byte, int32) {
 	if !strings.HasPrefix(q.key, "/") || len(q.key) < 2 {
-		return nil, codeInvalid
+		return nil, CodeInvalid
 	}
 	segments := strings.Split(q.key[1:], "/")
 	for _, s := range segments {
 		if s == "" || s == "." || s == ".." || strings.Contains(s, "**") {
-			return nil, codeInvalid
+			return nil, CodeInvalid
 		}
 		if _, err := path.Match(s, ""); err != nil {
-			return nil, codeInvalid
+			return nil, CodeInvalid
 		}
 	}
 	if literal := literalPrefix(segments); literal != "" && !r.grantedPath(literal) {
-		return nil, codeDenied
+		return nil, CodeDenied
 	}
 	g := globbing{run: r, root: q.root, visits: r.config.Limits.GlobEntries}
-	if code := g.match("", segments); code != codeOK {
+	if code := g.match("", segments); code != CodeOK {
 		return nil, code
 	}
 	slices.Sort(g.found)
@@ -43,7 +43,7 @@ func (r *run) glob(q question) ([]byte, int32) {
 	for _, p := range g.found {
 		answer = append(append(answer, p...), 0)
 	}
-	return answer, codeOK
+	return answer, CodeOK
 }
 
 // isLiteral reports whether a segment matches its own text only.
@@ -61,7 +61,7 @@ func literalPrefix(segments []string) string {
 }
 
 type globbing struct {
-	run    *run
+	run    *Run
 	root   uint32
 	visits int // how many more names may be looked at
 	found  []string
@@ -75,20 +75,20 @@ func (g *globbing) match(base string, segments []string) int32 {
 	}
 	if len(segments) == 0 {
 		if g.visits--; g.visits < 0 {
-			return codeTooLarge
+			return CodeTooLarge
 		}
 		return g.keep(base)
 	}
 	n, code := g.run.find(g.root, cmp.Or(base, "/"), true)
-	if code != codeOK {
+	if code != CodeOK {
 		return noMatch(code)
 	}
 	entries, code := g.run.entries(n, &g.visits)
 	n.close()
-	if code == codeWrongType {
-		return codeOK
+	if code == CodeWrongType {
+		return CodeOK
 	}
-	if code != codeOK {
+	if code != CodeOK {
 		return noMatch(code)
 	}
 	for _, e := range entries {
@@ -99,29 +99,29 @@ func (g *globbing) match(base string, segments []string) int32 {
 			g.found = append(g.found, base+"/"+e.name)
 			continue
 		}
-		if code := g.match(base+"/"+e.name, segments[1:]); code != codeOK {
+		if code := g.match(base+"/"+e.name, segments[1:]); code != CodeOK {
 			return code
 		}
 	}
-	return codeOK
+	return CodeOK
 }
 
 // keep adds a path whose last segment is literal, if it is there.
 func (g *globbing) keep(p string) int32 {
 	n, code := g.run.find(g.root, p, false)
-	if code != codeOK {
+	if code != CodeOK {
 		return noMatch(code)
 	}
 	n.close()
 	g.found = append(g.found, p)
-	return codeOK
+	return CodeOK
 }
 
 // noMatch turns what is not there, not a folder or denied into no match.
 func noMatch(code int32) int32 {
 	switch code {
-	case codeNotFound, codeDenied, codeWrongType, codeInvalid:
-		return codeOK // invalid: a match that is too long to be a path
+	case CodeNotFound, CodeDenied, CodeWrongType, CodeInvalid:
+		return CodeOK // invalid: a match that is too long to be a path
 	}
 	return code
 }

@@ -18,11 +18,11 @@ import (
 // would find by a soname, sorted, each ended by NUL; none is an empty answer. They
 // come from its ld.so.cache, or, where it has none that can be read, from its
 // folders of libraries.
-func (r *run) ldLookup(q question) ([]byte, int32) {
+func (r *Run) ldLookup(q question) ([]byte, int32) {
 	dot := strings.Index(q.key, ".so")
 	star := strings.IndexByte(q.key, '*')
 	if dot < 1 || star >= 0 && star < dot || strings.Contains(q.key, "/") {
-		return nil, codeInvalid
+		return nil, CodeInvalid
 	}
 	var candidates []string
 	cache := r.caches[q.root]()
@@ -30,14 +30,14 @@ func (r *run) ldLookup(q question) ([]byte, int32) {
 		candidates = cache.Lookup(q.key)
 	} else {
 		var code int32
-		if candidates, code = r.libraries(q); code != codeOK {
+		if candidates, code = r.libraries(q); code != CodeOK {
 			return nil, code
 		}
 	}
 	var reals []string
 	for _, p := range candidates {
 		n, code := r.find(q.root, path.Clean("/"+p), true)
-		if code != codeOK {
+		if code != CodeOK {
 			continue // the cache is older than the folder
 		}
 		if n.kind() == unix.S_IFREG && (cache != nil || n.native()) {
@@ -50,18 +50,18 @@ func (r *run) ldLookup(q question) ([]byte, int32) {
 	for _, p := range slices.Compact(reals) {
 		answer = append(append(answer, p...), 0)
 	}
-	return answer, codeOK
+	return answer, CodeOK
 }
 
 // readCache reads the ld.so.cache of a root; nil where there is none.
-func (r *run) readCache(rootNumber uint32) *ldcache.Cache {
+func (r *Run) readCache(rootNumber uint32) *ldcache.Cache {
 	n, code := r.find(rootNumber, "/etc/ld.so.cache", true)
-	if code != codeOK {
+	if code != CodeOK {
 		return nil
 	}
 	defer n.close()
 	content, code := n.content(ldcache.MaxSize)
-	if code != codeOK {
+	if code != CodeOK {
 		return nil
 	}
 	cache, err := ldcache.Decode(content)
@@ -75,7 +75,7 @@ func (r *run) readCache(rootNumber uint32) *ldcache.Cache {
 // libraries finds a soname in the folders that the loader of the root searches
 // without a cache: those of /etc/ld.so.conf, then its own, ld.so(8), among
 // them those of Debian's multiarch.
-func (r *run) libraries(q question) ([]string, int32) {
+func (r *Run) libraries(q question) ([]string, int32) {
 	folders := r.ldConf(q.root, "/etc/ld.so.conf", 0)
 	for _, triplet := range []string{"/" + multiarch[runtime.GOARCH], ""} {
 		if triplet != "/" {
@@ -88,11 +88,11 @@ func (r *run) libraries(q question) ([]string, int32) {
 	name := strings.NewReplacer(`\`, `\\`, "?", `\?`, "[", `\[`).Replace(q.key)
 	for _, folder := range folders {
 		segments := append(strings.Split(folder[1:], "/"), name)
-		if code := g.match("", segments); code != codeOK {
+		if code := g.match("", segments); code != CodeOK {
 			return nil, code
 		}
 	}
-	return g.found, codeOK
+	return g.found, CodeOK
 }
 
 // multiarch are the folder names of
@@ -107,17 +107,17 @@ const maxInclude = 8
 
 // ldConf reads the folders that a file in the format of ld.so.conf names:
 // ldconfig(8), and parse_conf of elf/ldconfig.c in glibc.
-func (r *run) ldConf(rootNumber uint32, file string, depth int) []string {
+func (r *Run) ldConf(rootNumber uint32, file string, depth int) []string {
 	if depth > maxInclude {
 		return nil
 	}
 	n, code := r.find(rootNumber, file, true)
-	if code != codeOK {
+	if code != CodeOK {
 		return nil
 	}
 	content, code := n.content(1 << 16)
 	n.close()
-	if code != codeOK {
+	if code != CodeOK {
 		return nil
 	}
 	var folders []string
@@ -133,7 +133,7 @@ func (r *run) ldConf(rootNumber uint32, file string, depth int) []string {
 				}
 				files, code := r.glob(question{opGlob, rootNumber, path.Clean(pattern)})
 				for f := range strings.SplitSeq(strings.TrimSuffix(string(files), "\x00"), "\x00") {
-					if code == codeOK && f != "" {
+					if code == CodeOK && f != "" {
 						folders = append(folders, r.ldConf(rootNumber, f, depth+1)...)
 					}
 				}

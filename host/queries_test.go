@@ -19,15 +19,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runOver makes a run whose driver root is dir, and so is its container root.
-func runOver(t testing.TB, dir string, c Config, req *discover.Request) *run {
+func requestOf(t testing.TB, config string) *discover.Request {
 	t.Helper()
-	c.DriverRoot = dir
-	r, err := newRun(c, "m", req, dir, slog.New(slog.DiscardHandler))
+	spec, err := discover.Parse([]byte(config))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.close)
+	return spec.Request()
+}
+
+// runOver makes a run whose driver root is dir, and so is its container root.
+func runOver(t testing.TB, dir string, c Config, req *discover.Request) *Run {
+	t.Helper()
+	c.DriverRoot = dir
+	r, err := NewRun(c, "m", req, dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
 	return r
 }
 
@@ -55,7 +64,7 @@ func tree(t testing.TB, files map[string]string) string {
 
 // said writes an answer with "|" for NUL, or the code.
 func said(answer []byte, code int32) string {
-	if code != codeOK {
+	if code != CodeOK {
 		return fmt.Sprint(code)
 	}
 	return strings.ReplaceAll(string(answer), "\x00", "|")
@@ -91,7 +100,7 @@ func TestQueriesOfTheRequest(t *testing.T) {
 		{opFeature, "op.15", "1"}, {opFeature, "op.1", "1"}, {opFeature, "op.14", "-1"}, {opFeature, "op.01", "-1"}, {opFeature, "op.271", "-1"},
 		{opFeature, "op.-1", "-1"}, {opFeature, "edit.netDevices", "1"}, {opFeature, "edit.hooks", "-1"}, {opFeature, "nonsense", "-1"},
 	} {
-		if got := said(r.query(test.op, rootHost, test.key)); got != test.want {
+		if got := said(r.Query(test.op, rootHost, test.key)); got != test.want {
 			t.Errorf("op %d %q: %s, want %s", test.op, test.key, got, test.want)
 		}
 	}
@@ -115,14 +124,14 @@ func TestPrivilegeGate(t *testing.T) {
 		{opSpec, "/process/env", "-2", `["NVIDIA_VISIBLE_DEVICES=all","OTHER=x"]`},
 		{opSpec, "/process/environment", "-1", "-1"},
 	} {
-		if got := said(plain.query(test.op, rootHost, test.key)); got != test.wantPlain {
+		if got := said(plain.Query(test.op, rootHost, test.key)); got != test.wantPlain {
 			t.Errorf("unprivileged %q: %s, want %s", test.key, got, test.wantPlain)
 		}
-		if got := said(privileged.query(test.op, rootHost, test.key)); got != test.wantTrusted {
+		if got := said(privileged.Query(test.op, rootHost, test.key)); got != test.wantTrusted {
 			t.Errorf("privileged %q: %s, want %s", test.key, got, test.wantTrusted)
 		}
 	}
-	if got := said(plain.query(opSpec, rootHost, "/process")); got != "-2" {
+	if got := said(plain.Query(opSpec, rootHost, "/process")); got != "-2" {
 		t.Errorf("/process: %s", got)
 	}
 }
@@ -181,18 +190,18 @@ func TestQueriesOfTheMachine(t *testing.T) {
 		{opWhich, "prog", "/usr/bin/prog"}, {opWhich, "prog2", "/usr/local/bin/prog2"}, {opWhich, "/bin/prog", "/bin/prog"}, {opWhich, "data", "-1"}, {opWhich, "gone", "-1"}, {opWhich, "none", "-1"},
 		{opWhich, "../bin/prog", "-5"}, {opWhich, "..", "-5"}, {opWhich, "", "-5"}, {opWhich, "/usr/bin/../bin/prog", "-5"}, {opWhich, "/home/u/f", "-2"},
 	} {
-		if got := said(r.query(test.op, rootDriver, test.key)); got != test.want {
+		if got := said(r.Query(test.op, rootDriver, test.key)); got != test.want {
 			t.Errorf("op %d %q: %s, want %s", test.op, test.key, got, test.want)
 		}
 	}
-	if answer, code := r.query(opRead, rootDriver, "/max"); code != codeOK || len(answer) != 1<<20 {
+	if answer, code := r.Query(opRead, rootDriver, "/max"); code != CodeOK || len(answer) != 1<<20 {
 		t.Errorf("a file of just the limit: %d bytes, code %d", len(answer), code)
 	}
 	// The same answers in the container's root; nothing in one that is not there.
-	if got := said(r.query(opRead, rootContainer, "/abs")); got != "box\n" {
+	if got := said(r.Query(opRead, rootContainer, "/abs")); got != "box\n" {
 		t.Errorf("in the container: %s", got)
 	}
-	if got := said(runOver(t, filepath.Join(t.TempDir(), "none"), DefaultConfig(), requestOf(t, "{}")).query(opStat, rootContainer, "/")); got != "-1" {
+	if got := said(runOver(t, filepath.Join(t.TempDir(), "none"), DefaultConfig(), requestOf(t, "{}")).Query(opStat, rootContainer, "/")); got != "-1" {
 		t.Errorf("root of a container that is not there: %s", got)
 	}
 }
@@ -205,8 +214,8 @@ func TestStatRecord(t *testing.T) {
 	r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
 	record := func(root uint32, p string) (kind byte, words [5]uint32, size uint64) {
 		t.Helper()
-		b, code := r.query(opStat, root, p)
-		if code != codeOK || len(b) != 32 || b[1]|b[2]|b[3] != 0 {
+		b, code := r.Query(opStat, root, p)
+		if code != CodeOK || len(b) != 32 || b[1]|b[2]|b[3] != 0 {
 			t.Fatalf("%s: %x, code %d", p, b, code)
 		}
 		for i := range words {
@@ -242,7 +251,7 @@ func TestStatRecord(t *testing.T) {
 		{opRead, "/dev/null", "-3"}, {opRead, "/dev/mem", "-3"}, {opRead, "/proc/kcore", "-2"}, {opRead, "/proc/1/environ", "-2"}, {opStat, "/proc/self/exe", "-2"},
 		{opRead, "/etc/shadow", "-2"}, {opReadDir, "/sys/kernel/debug", "-2"}, {opGlob, "/proc/[0-9]*", ""}, {opWhich, "sh", "/usr/bin/sh"},
 	} {
-		got := said(r.query(test.op, rootHost, test.key))
+		got := said(r.Query(test.op, rootHost, test.key))
 		if test.key == "/dev/mem" && got == "-1" || test.op == opWhich && got == "/bin/sh" {
 			continue // this machine has none, or has it elsewhere
 		}
@@ -250,7 +259,7 @@ func TestStatRecord(t *testing.T) {
 			t.Errorf("op %d %q: %s, want %s", test.op, test.key, got, test.want)
 		}
 	}
-	if got := said(r.query(opRead, rootHost, "/proc/version")); !strings.HasPrefix(got, "Linux version ") {
+	if got := said(r.Query(opRead, rootHost, "/proc/version")); !strings.HasPrefix(got, "Linux version ") {
 		t.Errorf("/proc/version: %q", got)
 	}
 }
@@ -262,7 +271,7 @@ func TestMagicLinksLeadNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := runOver(t, "", DefaultConfig(), requestOf(t, "{}"))
-	if got := said(r.query(opRead, rootHost, name)); got != "-1" && got != "-2" {
+	if got := said(r.Query(opRead, rootHost, name)); got != "-1" && got != "-2" {
 		t.Errorf("got %s", got)
 	}
 }
@@ -270,7 +279,7 @@ func TestMagicLinksLeadNowhere(t *testing.T) {
 func TestAnswersDoNotChangeDuringARun(t *testing.T) {
 	dir := tree(t, map[string]string{"f": "one"})
 	r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
-	if got := said(r.query(opRead, rootDriver, "/f")) + said(r.query(opRead, rootDriver, "/g")); got != "one-1" {
+	if got := said(r.Query(opRead, rootDriver, "/f")) + said(r.Query(opRead, rootDriver, "/g")); got != "one-1" {
 		t.Fatal(got)
 	}
 	for _, name := range []string{"f", "g"} {
@@ -278,25 +287,25 @@ func TestAnswersDoNotChangeDuringARun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := said(r.query(opRead, rootDriver, "/f")) + said(r.query(opRead, rootDriver, "/g")); got != "one-1" {
+	if got := said(r.Query(opRead, rootDriver, "/f")) + said(r.Query(opRead, rootDriver, "/g")); got != "one-1" {
 		t.Errorf("got %s", got)
 	}
 }
 
 func TestLimitsOfQueries(t *testing.T) {
 	dir := tree(t, map[string]string{"a": "12345", "b": "12345", "d/1": "", "d/2": "", "d/3": ""})
-	limited := func(change func(*Limits)) *run {
+	limited := func(change func(*Limits)) *Run {
 		c := DefaultConfig()
 		change(&c.Limits)
 		return runOver(t, dir, c, requestOf(t, "{}"))
 	}
-	ask := func(r *run, ops string) (all []string) {
+	ask := func(r *Run, ops string) (all []string) {
 		for _, key := range strings.Fields(ops) {
 			op := uint32(opRead)
 			if strings.Contains(key, "*") {
 				op = opGlob
 			}
-			all = append(all, said(r.query(op, rootDriver, key)))
+			all = append(all, said(r.Query(op, rootDriver, key)))
 		}
 		return all
 	}
@@ -317,7 +326,7 @@ func TestLimitsOfQueries(t *testing.T) {
 	if got := ask(r, "/d/* /d/1"); !slices.Equal(got, []string{"-4", ""}) {
 		t.Errorf("entries: %q", got)
 	}
-	if _, code := r.query(opReadDir, rootDriver, "/d"); code != codeTooLarge {
+	if _, code := r.Query(opReadDir, rootDriver, "/d"); code != CodeTooLarge {
 		t.Errorf("readdir: code %d", code)
 	}
 }
@@ -342,11 +351,11 @@ func TestLdLookupWithoutCache(t *testing.T) {
 		"libgpu.so*":  "/opt/nv/lib/libgpu.so.1.2|/usr/lib/" + multiarch[runtime.GOARCH] + "/libgpu.so.3|/usr/lib64/libgpu.so.2|",
 		"libtext.so*": "", "libnone.so.1": "", "lib*.so": "-5", "libgpu": "-5", "/usr/lib/libgpu.so.1": "-5", "": "-5",
 	} {
-		if got := said(r.query(opLdLookup, rootDriver, key)); got != want {
+		if got := said(r.Query(opLdLookup, rootDriver, key)); got != want {
 			t.Errorf("%q: %s, want %s", key, got, want)
 		}
 	}
-	if got := said(r.query(opLdLookup, rootContainer, "libgpu.so.1")); got != "-6" {
+	if got := said(r.Query(opLdLookup, rootContainer, "libgpu.so.1")); got != "-6" {
 		t.Errorf("in the container: %s", got)
 	}
 }
@@ -357,7 +366,7 @@ func TestLdLookupOfThisMachine(t *testing.T) {
 		unavailable(t, "needs /etc/ld.so.cache")
 	}
 	r := runOver(t, "", DefaultConfig(), requestOf(t, "{}"))
-	got := said(r.query(opLdLookup, rootHost, "libc.so.6"))
+	got := said(r.Query(opLdLookup, rootHost, "libc.so.6"))
 	p := strings.TrimSuffix(got, "|")
 	if !strings.HasPrefix(p, "/") || strings.Contains(p, "|") {
 		t.Fatalf("libc.so.6: %s", got)
@@ -365,7 +374,7 @@ func TestLdLookupOfThisMachine(t *testing.T) {
 	if real, err := filepath.EvalSymlinks(p); err != nil || real != p {
 		t.Errorf("%s is really %s, %v", p, real, err)
 	}
-	if got := said(r.query(opLdLookup, rootHost, "libnone.so.6")); got != "" {
+	if got := said(r.Query(opLdLookup, rootHost, "libnone.so.6")); got != "" {
 		t.Errorf("libnone.so.6: %s", got)
 	}
 }
@@ -441,7 +450,7 @@ func TestQueriesCloseWhatTheyOpen(t *testing.T) {
 	before := count()
 	for op := uint32(opStat); op <= opWhich; op++ {
 		for _, key := range []string{"/", "/etc/hostname", "/abs", "/etc/shadow", "/leak", "/fifo", "/large", "/none", "/circle", "/opt/*/*", "/bin/prog", "libc.so.6"} {
-			r.query(op, rootDriver, key)
+			r.Query(op, rootDriver, key)
 		}
 	}
 	for _, p := range []string{"/l", "/abs", "/circle", "/etc/nv/a.csv/x"} {
@@ -471,17 +480,17 @@ func FuzzQueryKey(f *testing.F) {
 		}
 		r := runOver(t, dir, DefaultConfig(), req)
 		start := time.Now()
-		answer, code := r.query(op, root, key)
+		answer, code := r.Query(op, root, key)
 		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}
-		if code > 0 || code < codeSpent || code != codeOK && answer != nil || len(answer) > r.config.Limits.AnswerBytes {
+		if code > 0 || code < CodeSpent || code != CodeOK && answer != nil || len(answer) > r.config.Limits.AnswerBytes {
 			t.Errorf("%d bytes, code %d", len(answer), code)
 		}
 		if strings.Contains(string(answer), "secret") {
 			t.Errorf("op %d %q answers %q", op, key, answer)
 		}
-		again, codeAgain := r.query(op, root, key)
+		again, codeAgain := r.Query(op, root, key)
 		if string(again) != string(answer) || codeAgain != code {
 			t.Errorf("answers %q, then %q", said(answer, code), said(again, codeAgain))
 		}
@@ -510,9 +519,9 @@ func FuzzGlob(f *testing.F) {
 	}
 	req := requestOf(f, "{}")
 	f.Fuzz(func(t *testing.T, pattern string) {
-		answer, code := runOver(t, dir, DefaultConfig(), req).query(opGlob, rootDriver, pattern)
-		if code != codeOK {
-			if code != codeInvalid && code != codeDenied {
+		answer, code := runOver(t, dir, DefaultConfig(), req).Query(opGlob, rootDriver, pattern)
+		if code != CodeOK {
+			if code != CodeInvalid && code != CodeDenied {
 				t.Errorf("%q: code %d", pattern, code)
 			}
 			return

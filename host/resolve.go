@@ -51,7 +51,7 @@ func Resolve(c Config, mode string, e *discover.Edits) error {
 	}
 	for _, rule := range e.DeviceRules {
 		if err := checkRule(c, rule); err != nil {
-			return fmt.Errorf("mode %s: device rule %s %d:%d: %w", mode, shown(rule.Type), rule.Major, rule.Minor, err)
+			return fmt.Errorf("mode %s: device rule %s %d:%d: %w", mode, Shown(rule.Type), rule.Major, rule.Minor, err)
 		}
 	}
 	return nil
@@ -90,7 +90,7 @@ func resolveDevice(c Config, root *root, d *cdi.DeviceNode) (gid uint32, err err
 	case kind == "b" && wanted == "":
 		return 0, fmt.Errorf("%s: is a block device; the mode must say type b for one", p)
 	case wanted != "" && wanted != kind:
-		return 0, fmt.Errorf("%s: is a device of type %s, and the mode says %s", p, kind, shown(d.Type))
+		return 0, fmt.Errorf("%s: is a device of type %s, and the mode says %s", p, kind, Shown(d.Type))
 	}
 	d.Type = kind
 	d.Major = int64(unix.Major(uint64(n.stat.Rdev)))

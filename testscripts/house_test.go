@@ -40,15 +40,15 @@ var floor = map[string][]string{
 // outside says which folders may use a dependency, and so have to change with
 // it. Whatever is not here may be used by nobody; golang.org/x/sys by all.
 var outside = map[string][]string{
-	"github.com/tetratelabs/wazero":                    {"host"},
-	"github.com/knadh/koanf":                           {"host"},
-	"github.com/pelletier/go-toml":                     {"host"},
+	"github.com/tetratelabs/wazero":                    {"host/wasm"},
+	"github.com/knadh/koanf":                           {"host/config"},
+	"github.com/pelletier/go-toml":                     {"host/config", "cmd/tenon", "cmd/tenon-hook"},
 	"github.com/opencontainers/runtime-spec":           {"discover", "cmd"},
 	"tags.cncf.io/container-device-interface/specs-go": {"discover", "host", "cmd"},
 	"tags.cncf.io/container-device-interface/pkg/cdi":  {}, // tests only: an oracle
 	"github.com/lmittmann/tint":                        {"cmd"},
 	"github.com/spf13/cobra":                           {"cmd/tenon"},
-	"github.com/rogpeppe/go-internal":                  {},
+	"github.com/rogpeppe/go-internal":                  {"cmd/tenon"},
 	"golang.org/x/sys":                                 {"cmd", "host", "ldcache", "testscripts"},
 }
 
@@ -70,7 +70,7 @@ var notLinked = map[string][]string{
 	"cmd/tenon-runtime": {"net/http", "github.com/spf13/cobra", "oras.land", "github.com/containerd/nri",
 		"tags.cncf.io/container-device-interface/pkg", "github.com/fsnotify", "go.yaml.in", "github.com/lmittmann/tint", "os/user"},
 	"cmd/tenon-hook": {"net", "net/http", "os/exec", "os/user", "github.com/spf13/cobra", "github.com/tetratelabs/wazero",
-		"github.com/knadh/koanf", "github.com/pelletier/go-toml", "github.com/opencontainers/runtime-spec"},
+		"github.com/knadh/koanf", "github.com/opencontainers/runtime-spec"},
 }
 
 const (

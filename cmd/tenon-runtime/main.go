@@ -23,6 +23,7 @@ import (
 	"github.com/tenon-runtime/tenon/discover"
 	"github.com/tenon-runtime/tenon/host"
 	"github.com/tenon-runtime/tenon/host/config"
+	"github.com/tenon-runtime/tenon/host/wasm"
 )
 
 func main() {
@@ -70,7 +71,7 @@ func create(ctx context.Context, c call, config host.Config) error {
 	req := b.spec.Request()
 	var answers []discover.ModeEdits
 	for _, mode := range modes {
-		answer, err := host.Discover(ctx, config, mode, req, b.root(req), log)
+		answer, err := wasm.Discover(ctx, config, mode, req, b.root(req), log)
 		if err != nil {
 			return err
 		}

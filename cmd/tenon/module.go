@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tenon-runtime/tenon/host"
+	"github.com/tenon-runtime/tenon/host/wasm"
 )
 
 func moduleCommand() *cobra.Command {
@@ -45,7 +45,7 @@ Exit code 3 where there is none.`,
 		}
 		dir := config.ModuleDir
 		logger(c).Debug("looking for modules", "module_dir", dir)
-		modules, err := host.Modules(dir)
+		modules, err := wasm.Modules(dir)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && len(modules) == 0 {
 			return exitError{exitNothing, fmt.Errorf("%s: has no modules; install one, or set module_dir in the configuration", dir)}
 		}
@@ -66,10 +66,10 @@ Exit code 3 where there is none.`,
 }
 
 // modeOf is the name of the mode that a module's file is for.
-func modeOf(m host.Module) string { return strings.TrimSuffix(filepath.Base(m.Path), ".wasm") }
+func modeOf(m wasm.Module) string { return strings.TrimSuffix(filepath.Base(m.Path), ".wasm") }
 
 // state says whether a create can use the module, and else why not.
-func state(m host.Module) string {
+func state(m wasm.Module) string {
 	switch {
 	case m.Untrusted != "":
 		return "not trusted: " + m.Untrusted
@@ -99,7 +99,7 @@ Nothing of it is run. Exit code 4 where it is no module that tenon can run.`,
 	}
 	f := formatFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		m, err := host.InspectModule(args[0])
+		m, err := wasm.InspectModule(args[0])
 		if err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ Nothing of it is run. Exit code 4 where it is no module that tenon can run.`,
 	return c
 }
 
-func printModule(out io.Writer, m host.Module) error {
+func printModule(out io.Writer, m wasm.Module) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	trusted, runs := "yes", "yes"
 	if m.Untrusted != "" {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package wasm
 
 import (
 	"context"
@@ -17,19 +17,14 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // Exports of a module.
 const (
 	exportDiscover   = "tenon_discover"
 	exportInitialize = "_initialize"
-)
-
-// Results of tenon_discover.
-const (
-	resultDone          = 0
-	resultFailed        = 1
-	resultNotApplicable = 2
 )
 
 // coreFeatures are those of core WebAssembly 2.0 without reference types,
@@ -41,7 +36,7 @@ const coreFeatures = api.CoreFeaturesV2 &^ (api.CoreFeatureReferenceTypes | api.
 func checkShape(m *moduleShape) error {
 	for _, i := range m.imports {
 		f, ok := hostFuncs[i.module][i.name]
-		name := shown(i.module) + "." + shown(i.name)
+		name := host.Shown(i.module) + "." + host.Shown(i.name)
 		switch {
 		case !ok && strings.HasPrefix(i.module, "tenon_v") && i.module != abiModule:
 			return fmt.Errorf("imports %s; this tenon offers the ABI %s: install a newer tenon, or an older module", name, abiModule)
@@ -104,7 +99,7 @@ func (g *guest) execute(ctx context.Context, code []byte, shape *moduleShape) (r
 	}
 	compiled, err := engine.CompileModule(ctx, code)
 	if err != nil {
-		return 0, fmt.Errorf("is not valid WebAssembly for tenon: %s", OneLine(firstLine(err)))
+		return 0, fmt.Errorf("is not valid WebAssembly for tenon: %s", host.OneLine(firstLine(err)))
 	}
 	// No name: it would be the module's to choose. No start functions: _start
 	// is refused, and _initialize is called below.
@@ -177,7 +172,7 @@ func (g *guest) explainTrap(err error) error {
 	if _, fault, ok := strings.Cut(text, "wasm error: "); ok {
 		text = fault
 	}
-	return fmt.Errorf("trapped: %s%s", OneLine(text), said)
+	return fmt.Errorf("trapped: %s%s", host.OneLine(text), said)
 }
 
 func firstLine(err error) string {

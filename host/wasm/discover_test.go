@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package wasm
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tenon-runtime/tenon/discover"
+	"github.com/tenon-runtime/tenon/host"
 )
 
 func requestOf(t testing.TB, config string) *discover.Request {
@@ -29,7 +30,7 @@ func requestOf(t testing.TB, config string) *discover.Request {
 }
 
 // discovered runs a module as mode "m".
-func discovered(t *testing.T, c Config, module []byte) (Result, string, error) {
+func discovered(t *testing.T, c host.Config, module []byte) (host.Result, string, error) {
 	t.Helper()
 	c.ModuleDir, c.Limits.WallMS = trustedDir(t), 60000
 	file := filepath.Join(c.ModuleDir, "m.wasm")
@@ -40,14 +41,14 @@ func discovered(t *testing.T, c Config, module []byte) (Result, string, error) {
 
 func TestDiscoverReturnsWhatWasEmitted(t *testing.T) {
 	doc := `{"abi":1,"containerEdits":{"env":["GPU=1"]}}`
-	r, _, err := discovered(t, DefaultConfig(), emitAndReturn(emitEdits, doc, resultDone))
+	r, _, err := discovered(t, host.DefaultConfig(), emitAndReturn(emitEdits, doc, host.ResultDone))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !r.Applicable || !slices.Equal(r.Edits.ContainerEdits.Env, []string{"GPU=1"}) {
 		t.Errorf("got %+v", r)
 	}
-	r, _, err = discovered(t, DefaultConfig(), emitAndReturn(emitExplain, "because\nof this", resultNotApplicable))
+	r, _, err = discovered(t, host.DefaultConfig(), emitAndReturn(emitExplain, "because\nof this", host.ResultNotApplicable))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func TestDiscoverReturnsWhatWasEmitted(t *testing.T) {
 		t.Errorf("not applicable: got %+v", r)
 	}
 	// Nothing emitted is no edits.
-	r, _, err = discovered(t, DefaultConfig(), guestModule(i32Const(0), ""))
+	r, _, err = discovered(t, host.DefaultConfig(), guestModule(i32Const(0), ""))
 	if err != nil || !r.Applicable || !r.Edits.Empty() {
 		t.Errorf("nothing: got %+v, %v", r, err)
 	}
@@ -66,7 +67,7 @@ func TestDiscoverMergesDocumentsInOrder(t *testing.T) {
 	body := bytesOf(
 		i32Consts(emitEdits, 0, int64(len(one))), opCall, funcEmit, opDrop,
 		i32Consts(emitEdits, int64(len(one)), int64(len(two))), opCall, funcEmit)
-	r, _, err := discovered(t, DefaultConfig(), guestModule(body, one+two))
+	r, _, err := discovered(t, host.DefaultConfig(), guestModule(body, one+two))
 	if err != nil || !slices.Equal(r.Edits.ContainerEdits.Env, []string{"A=1", "B=2"}) {
 		t.Errorf("got %v, %v", r.Edits.ContainerEdits.Env, err)
 	}
@@ -135,9 +136,9 @@ func TestBadModules(t *testing.T) {
 		{"exit", guestModule(bytesOf(i32Const(3), opCall, funcExit, i32Const(0)), ""), "FILE: exited with code 3"},
 		{"exit with 0", guestModule(bytesOf(i32Const(0), opCall, funcExit, i32Const(0)), ""), "FILE: exited with code 0"},
 		{"unknown result", guestModule(i32Const(-7), ""), "FILE: returned -7, which is no result of the ABI"},
-		{"failed", emitAndReturn(emitReason, "/dev/gpu0: is not a device on this machine; load its driver", resultFailed), "/dev/gpu0: is not a device on this machine; load its driver"},
+		{"failed", emitAndReturn(emitReason, "/dev/gpu0: is not a device on this machine; load its driver", host.ResultFailed), "/dev/gpu0: is not a device on this machine; load its driver"},
 		{"failed without a word", guestModule(i32Const(1), ""), "FILE: failed, and gave no reason"},
-		{"not applicable with edits", emitAndReturn(emitEdits, `{"abi":1}`, resultNotApplicable), "FILE: emitted edits, and then said that it does not apply"},
+		{"not applicable with edits", emitAndReturn(emitEdits, `{"abi":1}`, host.ResultNotApplicable), "FILE: emitted edits, and then said that it does not apply"},
 
 		{"key outside of memory", queryAndReturn(opEnv, 0, page-1, 2, 0, 0, ""), "FILE: trapped: pointer outside of its memory: 2 bytes at 65535"},
 		{"key that wraps", queryAndReturn(opEnv, 0, -1, -1, 0, 0, ""), "FILE: trapped: pointer outside of its memory: 4294967295 bytes at 4294967295"},
@@ -145,9 +146,9 @@ func TestBadModules(t *testing.T) {
 		{"emit outside of memory", guestModule(bytesOf(i32Consts(0, 8, -8), opCall, funcEmit), ""), "FILE: trapped: pointer outside of its memory: 4294967288 bytes at 8"},
 		{"emit of 2 GiB", guestModule(bytesOf(i32Consts(0, 0, 1<<31-1), opCall, funcEmit), ""), "FILE: trapped: pointer outside of its memory: 2147483647 bytes at 0"},
 
-		{"answer is not JSON", emitAndReturn(emitEdits, "devices, please", resultDone), "FILE: "},
-		{"unknown field", emitAndReturn(emitEdits, `{"abi":1,"containerEdit":{}}`, resultDone), "FILE: "},
-		{"edits break a rule", emitAndReturn(emitEdits, `{"abi":1,"containerEdits":{"mounts":[{"hostPath":"/x","containerPath":"/proc/x"}]}}`, resultDone), "FILE: "},
+		{"answer is not JSON", emitAndReturn(emitEdits, "devices, please", host.ResultDone), "FILE: "},
+		{"unknown field", emitAndReturn(emitEdits, `{"abi":1,"containerEdit":{}}`, host.ResultDone), "FILE: "},
+		{"edits break a rule", emitAndReturn(emitEdits, `{"abi":1,"containerEdits":{"mounts":[{"hostPath":"/x","containerPath":"/proc/x"}]}}`, host.ResultDone), "FILE: "},
 		{"too many documents", many(nil, bytesOf(i32Consts(0, 0, 0), opCall, funcEmit, opDrop)), "FILE: emitted more than the 64 edits documents a run may emit"},
 		{"too much emitted", many(nil, bytesOf(i32Consts(2, 0, 60000), opCall, funcEmit, opDrop)), "FILE: emitted more than the 1048576 bytes a run may emit"},
 		{"too many queries", many(nil, bytesOf(i32Const(1000), 0x28, 2, 0, i32Consts(0, 0, 0, 0, 0), opCall, funcQuery, opDrop)), "FILE: asked more than the 4096 queries a run may ask"},
@@ -155,7 +156,7 @@ func TestBadModules(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			start := time.Now()
-			_, file, err := discovered(t, DefaultConfig(), test.module)
+			_, file, err := discovered(t, host.DefaultConfig(), test.module)
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -191,21 +192,21 @@ func TestQueryCodes(t *testing.T) {
 	}{
 		{"answer that fits", queryAndReturn(opEnv, 0, 0, 1, 100, 1, "A"), 1},
 		{"answer that does not fit", queryAndReturn(opEnv, 0, 0, 1, 100, 0, "A"), 1},
-		{"not found", queryAndReturn(opEnv, 0, 0, 1, 0, 0, "Z"), codeNotFound},
-		{"key too long", queryAndReturn(opEnv, 0, 0, 4097, 0, 0, strings.Repeat("A", 4097)), codeInvalid},
-		{"key not UTF-8", queryAndReturn(opEnv, 0, 0, 1, 0, 0, "\xff"), codeInvalid},
-		{"unknown op", queryAndReturn(14, 0, 0, 1, 0, 0, "A"), codeUnsupported},
-		{"op far out", queryAndReturn(-1, 0, 0, 1, 0, 0, "A"), codeUnsupported},
-		{"unknown root", queryAndReturn(opStat, 3, 0, 1, 0, 0, "/"), codeUnsupported},
-		{"root that an op does not take", queryAndReturn(opWhich, rootContainer, 0, 2, 0, 0, "sh"), codeUnsupported},
-		{"unknown kind of emit", guestModule(bytesOf(i32Consts(3, 0, 1), opCall, funcEmit, i32Const(100), 0x6a), "x"), codeUnsupported},
-		{"reason not UTF-8", guestModule(bytesOf(i32Consts(1, 0, 1), opCall, funcEmit, i32Const(100), 0x6a), "\xff"), codeInvalid},
-		{"reason too long", guestModule(bytesOf(i32Consts(1, 0, 4097), opCall, funcEmit, i32Const(100), 0x6a), ""), codeTooLarge},
+		{"not found", queryAndReturn(opEnv, 0, 0, 1, 0, 0, "Z"), host.CodeNotFound},
+		{"key too long", queryAndReturn(opEnv, 0, 0, 4097, 0, 0, strings.Repeat("A", 4097)), host.CodeInvalid},
+		{"key not UTF-8", queryAndReturn(opEnv, 0, 0, 1, 0, 0, "\xff"), host.CodeInvalid},
+		{"unknown op", queryAndReturn(14, 0, 0, 1, 0, 0, "A"), host.CodeUnsupported},
+		{"op far out", queryAndReturn(-1, 0, 0, 1, 0, 0, "A"), host.CodeUnsupported},
+		{"unknown root", queryAndReturn(opStat, 3, 0, 1, 0, 0, "/"), host.CodeUnsupported},
+		{"root that an op does not take", queryAndReturn(opWhich, 1, 0, 2, 0, 0, "sh"), host.CodeUnsupported},
+		{"unknown kind of emit", guestModule(bytesOf(i32Consts(3, 0, 1), opCall, funcEmit, i32Const(100), 0x6a), "x"), host.CodeUnsupported},
+		{"reason not UTF-8", guestModule(bytesOf(i32Consts(1, 0, 1), opCall, funcEmit, i32Const(100), 0x6a), "\xff"), host.CodeInvalid},
+		{"reason too long", guestModule(bytesOf(i32Consts(1, 0, 4097), opCall, funcEmit, i32Const(100), 0x6a), ""), host.CodeTooLarge},
 		{"memory.grow over the limit", guestModule(bytesOf(i32Const(1024), opMemoryGrow, 0, i32Const(100), 0x6a), ""), -1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, _, err := discovered(t, DefaultConfig(), test.module)
+			_, _, err := discovered(t, host.DefaultConfig(), test.module)
 			want := fmt.Sprintf(": returned %d, which is no result of the ABI", test.want+100)
 			if err == nil || !strings.HasSuffix(err.Error(), want) {
 				t.Errorf("got %v, want ...%s", err, want)
@@ -217,8 +218,8 @@ func TestQueryCodes(t *testing.T) {
 // A query from _initialize or the start function is in the wrong state; the
 // module traps unless it gets that code.
 func TestQueryOutsideOfDiscover(t *testing.T) {
-	ask := bytesOf(i32Consts(opEnv, 0, 0, 1, 0, 0), opCall, funcQuery, 0xa7, i32Const(codeWrongState), 0x47, 0x04, blockEmpty, opUnreachable, opEnd,
-		i32Consts(emitReason, 0, 0), opCall, funcEmit, i32Const(codeWrongState), 0x47, 0x04, blockEmpty, opUnreachable, opEnd)
+	ask := bytesOf(i32Consts(opEnv, 0, 0, 1, 0, 0), opCall, funcQuery, 0xa7, i32Const(host.CodeWrongState), 0x47, 0x04, blockEmpty, opUnreachable, opEnd,
+		i32Consts(emitReason, 0, 0), opCall, funcEmit, i32Const(host.CodeWrongState), 0x47, 0x04, blockEmpty, opUnreachable, opEnd)
 	plain := guestModule(i32Const(0), "A")
 	for name, extra := range map[string]func([]byte) []byte{
 		"start": func(m []byte) []byte {
@@ -234,7 +235,7 @@ func TestQueryOutsideOfDiscover(t *testing.T) {
 			m := slicesReplace(plain, section(3, list([]byte{typeDiscover})), section(3, list([]byte{typeDiscover}, []byte{typeNone})))
 			m = slicesReplace(m, section(10, list(sized(bytesOf(list(), i32Const(0), opEnd)))),
 				section(10, list(sized(bytesOf(list(), i32Const(0), opEnd)), sized(bytesOf(list(), ask, opEnd)))))
-			if _, _, err := discovered(t, DefaultConfig(), extra(m)); err != nil {
+			if _, _, err := discovered(t, host.DefaultConfig(), extra(m)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -251,7 +252,7 @@ func TestWatchdog(t *testing.T) {
 		"queries":     bytesOf(opLoop, blockEmpty, i32Consts(opEnv, 0, 0, 1, 0, 0), opCall, funcQuery, opDrop, opBr, 0, opEnd, i32Const(0)),
 	}
 	if dir := os.Getenv("TENON_TEST_LOOP"); dir != "" {
-		c := DefaultConfig()
+		c := host.DefaultConfig()
 		c.ModuleDir, c.Limits.WallMS = dir, 200
 		_, err := Discover(t.Context(), c, "m", requestOf(t, "{}"), "", nil)
 		fmt.Println("ended:", err)
@@ -276,7 +277,7 @@ func TestWatchdog(t *testing.T) {
 
 func TestDiscoverRefusesBeforeItRuns(t *testing.T) {
 	dir := trustedDir(t)
-	c := DefaultConfig()
+	c := host.DefaultConfig()
 	c.ModuleDir = dir
 	writeFile(t, filepath.Join(dir, "csv.wasm"), "x")
 	writeFile(t, filepath.Join(dir, "open.wasm"), "x")
@@ -284,7 +285,7 @@ func TestDiscoverRefusesBeforeItRuns(t *testing.T) {
 	empty := c
 	empty.ModuleDir = filepath.Join(dir, "none")
 	for _, test := range []struct {
-		c          Config
+		c          host.Config
 		mode, want string
 	}{
 		{c, "../m", `mode "../m": is not a name of small letters, digits, dots and dashes; set mode in the config`},
@@ -304,7 +305,7 @@ func TestGoGuest(t *testing.T) {
 	module := goGuest(t)
 	dir := trustedDir(t)
 	writeFile(t, filepath.Join(dir, "guest.wasm"), string(module))
-	c := DefaultConfig()
+	c := host.DefaultConfig()
 	c.ModuleDir, c.Limits.WallMS = dir, 60000
 	c.ModeTables = map[string]map[string]string{"guest": {"greeting": "hello"}}
 	req := requestOf(t, `{"process":{"env":["GUEST_DEVICES=null,zero"]},"annotations":{"a/b":"c"},"mounts":[{"destination":"/data","source":"/s","type":"bind","options":["ro","rbind"]}]}`)
@@ -356,7 +357,7 @@ func goGuest(t testing.TB) []byte {
 
 func BenchmarkGoGuest(b *testing.B) {
 	module := goGuest(b)
-	c := DefaultConfig()
+	c := host.DefaultConfig()
 	c.ModeTables = map[string]map[string]string{"guest": {"greeting": "hello"}}
 	req := requestOf(b, `{"process":{"env":["GUEST_DEVICES=null,zero"]}}`)
 	for b.Loop() {
@@ -364,14 +365,14 @@ func BenchmarkGoGuest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		r, err := newRun(c, "guest", req, "", slog.New(slog.DiscardHandler))
+		r, err := host.NewRun(c, "guest", req, "", slog.New(slog.DiscardHandler))
 		if err != nil {
 			b.Fatal(err)
 		}
-		g := &guest{run: r, random: newRandom()}
-		if answer, err := g.execute(b.Context(), module, shape); err != nil || answer != resultDone {
+		g := &guest{run: r, config: c, mode: "guest", log: slog.New(slog.DiscardHandler), random: newRandom()}
+		if answer, err := g.execute(b.Context(), module, shape); err != nil || answer != host.ResultDone {
 			b.Fatal(answer, err)
 		}
-		r.close()
+		r.Close()
 	}
 }

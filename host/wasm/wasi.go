@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package wasm
 
 import (
 	"encoding/binary"
@@ -10,6 +10,8 @@ import (
 
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // This file is the WASI that modules get, as much of it as std Go, TinyGo,
@@ -179,5 +181,5 @@ var abort = hostFunc{funcType{i32 + i32 + i32 + i32, ""}, func(g *guest, m api.M
 		}
 		return string(utf16.Decode(units))
 	}
-	trap("abort: %s at %s:%d:%d", OneLine(text(p[0])), OneLine(text(p[1])), uint32(p[2]), uint32(p[3]))
+	trap("abort: %s at %s:%d:%d", host.OneLine(text(p[0])), host.OneLine(text(p[1])), uint32(p[2]), uint32(p[3]))
 }}

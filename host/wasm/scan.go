@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package wasm
 
 import (
 	"errors"
 	"fmt"
-	"unicode/utf8"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // The caps of the scan. wazero allocates what a module declares before it has
@@ -313,7 +314,7 @@ func (m *moduleShape) importSection(s *scanner) {
 			m.imported++
 		case kindTable, kindMemory, kindGlobal:
 			// None of them is offered, so what follows need not be read.
-			s.fail("imports %s.%s, a %s, which tenon does not offer", shown(i.module), shown(i.name), kindNames[i.kind])
+			s.fail("imports %s.%s, a %s, which tenon does not offer", host.Shown(i.module), host.Shown(i.name), kindNames[i.kind])
 		default:
 			s.fail("has an import of kind %d", i.kind)
 		}
@@ -368,7 +369,7 @@ func (m *moduleShape) exportSection(s *scanner) {
 			s.fail("exports %s %d, which the module does not have", kindNames[kind], index)
 		}
 		if _, twice := m.exports[name]; twice {
-			s.fail("exports %s twice", shown(name))
+			s.fail("exports %s twice", host.Shown(name))
 		}
 		m.exports[name] = e
 	}
@@ -419,19 +420,4 @@ func (s *scanner) dataSegment() {
 		s.constExpr()
 	}
 	s.skip(int64(s.u32()))
-}
-
-// shown keeps a name from a module on one line and in bounds.
-func shown(name string) string {
-	plain := len(name) > 0 && len(name) <= 100 && utf8.ValidString(name)
-	for i := range len(name) {
-		plain = plain && name[i] > ' ' && name[i] < 0x7f && name[i] != '"'
-	}
-	if plain {
-		return name
-	}
-	if len(name) > 100 {
-		name = name[:100] + "..."
-	}
-	return fmt.Sprintf("%q", name)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package wasm
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 const abiModule = "tenon_v1"
@@ -48,7 +50,11 @@ const (
 // guest is one instance of a module: the run that answers it, and what it has
 // handed out so far. It is used by one goroutine.
 type guest struct {
-	*run
+	run    *host.Run
+	config host.Config
+	mode   string
+	log    *slog.Logger
+
 	discovering bool        // tenon_discover is running
 	stopped     atomic.Bool // nobody waits for it any more
 
@@ -131,15 +137,15 @@ func (g *guest) query(m api.Memory, stack []uint64) {
 	key := g.view(m, stack[2], uint64(uint32(stack[3])))
 	buffer := g.view(m, stack[4], uint64(uint32(stack[5])))
 	if !g.discovering {
-		stack[0] = result(codeWrongState)
+		stack[0] = result(host.CodeWrongState)
 		return
 	}
-	if len(key) > maxKey {
-		stack[0] = result(codeInvalid) // without copying it first
+	if len(key) > host.MaxKey {
+		stack[0] = result(host.CodeInvalid) // without copying it first
 		return
 	}
-	answer, code := g.run.query(uint32(stack[0]), uint32(stack[1]), string(key))
-	if code != codeOK {
+	answer, code := g.run.Query(uint32(stack[0]), uint32(stack[1]), string(key))
+	if code != host.CodeOK {
 		stack[0] = result(code)
 		return
 	}
@@ -166,34 +172,34 @@ func (g *guest) emit(m api.Memory, stack []uint64) {
 func (g *guest) take(kind uint32, content []byte) int32 {
 	switch {
 	case !g.discovering:
-		return codeWrongState
+		return host.CodeWrongState
 	case g.over != "":
-		return codeTooLarge
+		return host.CodeTooLarge
 	case kind > emitExplain:
-		return codeUnsupported
+		return host.CodeUnsupported
 	case kind != emitEdits && !utf8.Valid(content):
-		return codeInvalid
+		return host.CodeInvalid
 	case kind == emitReason && len(content) > maxReason:
-		return codeTooLarge
+		return host.CodeTooLarge
 	}
 	// One byte each, so that empty ones end too.
 	if g.emitted += len(content) + 1; g.emitted > g.config.Limits.EditsBytes {
 		g.over = fmt.Sprintf("emitted more than the %d bytes a run may emit", g.config.Limits.EditsBytes)
-		return codeTooLarge
+		return host.CodeTooLarge
 	}
 	switch kind {
 	case emitEdits:
 		if len(g.documents) >= maxDocuments {
 			g.over = fmt.Sprintf("emitted more than the %d edits documents a run may emit", maxDocuments)
-			return codeTooLarge
+			return host.CodeTooLarge
 		}
 		g.documents = append(g.documents, append([]byte{}, content...))
 	case emitReason:
 		g.reason = string(content)
 	case emitExplain:
-		g.explain = append(g.explain, OneLine(string(content)))
+		g.explain = append(g.explain, host.OneLine(string(content)))
 	}
-	return codeOK
+	return host.CodeOK
 }
 
 // logLine is log of the ABI:
@@ -233,7 +239,7 @@ func (g *guest) flush(fd uint32) {
 		// The last words are those of the runtime that gave up, if there are any.
 		dying := bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) || bytes.Contains(line, []byte(" panicked at "))
 		if g.stderr == "" || dying && !g.dying {
-			g.stderr, g.dying = OneLine(string(line[:min(len(line), 200)])), dying
+			g.stderr, g.dying = host.OneLine(string(line[:min(len(line), 200)])), dying
 		}
 	}
 	g.write(slog.LevelDebug, line)
@@ -246,6 +252,6 @@ func (g *guest) write(level slog.Level, text []byte) {
 		return
 	}
 	if line := strings.TrimRight(string(text), "\r\n"); line != "" {
-		g.log.Log(context.Background(), level, OneLine(line), "mode", g.mode)
+		g.log.Log(context.Background(), level, host.OneLine(line), "mode", g.mode)
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package wasm
 
 import (
 	"context"
@@ -18,6 +18,8 @@ import (
 	"syscall"
 
 	"github.com/tetratelabs/wazero"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // Module is what can be told of a module's file without running it.
@@ -57,7 +59,7 @@ func InspectModule(path string) (Module, error) {
 		return Module{}, err
 	}
 	m := Module{Path: path}
-	if f, err := OpenTrusted(path); err != nil {
+	if f, err := host.OpenTrusted(path); err != nil {
 		m.Untrusted = err.Error()
 	} else {
 		f.Close()
@@ -81,7 +83,7 @@ func InspectModule(path string) (Module, error) {
 	}
 	m.Size, m.SHA256 = int64(len(code))+rest, hex.EncodeToString(sum.Sum(nil))
 	if err := m.inspect(code); err != nil {
-		m.Unusable = OneLine(err.Error())
+		m.Unusable = host.OneLine(err.Error())
 	}
 	return m, nil
 }
@@ -92,13 +94,13 @@ func (m *Module) inspect(code []byte) error {
 		return err
 	}
 	for _, i := range shape.imports {
-		m.Imports = append(m.Imports, ModuleItem{OneLine(i.module + "." + i.name), i.typ.String()})
+		m.Imports = append(m.Imports, ModuleItem{host.OneLine(i.module + "." + i.name), i.typ.String()})
 	}
 	for _, name := range slices.Sorted(maps.Keys(shape.exports)) {
-		m.Exports = append(m.Exports, ModuleItem{OneLine(name), shape.exports[name].String()})
+		m.Exports = append(m.Exports, ModuleItem{host.OneLine(name), shape.exports[name].String()})
 	}
 	m.Sections = customSections(code)
-	if !IsModeName(strings.TrimSuffix(filepath.Base(m.Path), ".wasm")) {
+	if !host.IsModeName(strings.TrimSuffix(filepath.Base(m.Path), ".wasm")) {
 		return errors.New("has a name that no mode can have; use small letters, digits, dots and dashes, then .wasm")
 	}
 	if err := checkShape(shape); err != nil {
@@ -106,7 +108,7 @@ func (m *Module) inspect(code []byte) error {
 	}
 	ctx := context.Background()
 	engine := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().
-		WithCoreFeatures(coreFeatures).WithMemoryLimitPages(uint32(DefaultConfig().Limits.MemoryPages)))
+		WithCoreFeatures(coreFeatures).WithMemoryLimitPages(uint32(host.DefaultConfig().Limits.MemoryPages)))
 	defer engine.Close(ctx)
 	if _, err := engine.CompileModule(ctx, code); err != nil {
 		return fmt.Errorf("is not valid WebAssembly for tenon: %s", firstLine(err))
@@ -121,7 +123,7 @@ func customSections(code []byte) (list []ModuleSection) {
 		id := r.byte()
 		if s := r.sub("section", maxModule); id == 0 && r.err == nil {
 			name := s.name()
-			list = append(list, ModuleSection{OneLine(name), len(s.data) - s.pos})
+			list = append(list, ModuleSection{host.OneLine(name), len(s.data) - s.pos})
 		}
 	}
 	return list

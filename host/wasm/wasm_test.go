@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package wasm
 
 import "slices"
 
@@ -48,6 +48,13 @@ func text(s string) []byte { return sized([]byte(s)) }
 func wasm(sections ...[]byte) []byte {
 	return append([]byte("\x00asm\x01\x00\x00\x00"), slices.Concat(sections...)...)
 }
+
+// Query ops of the ABI.
+const (
+	opEnv   = 1
+	opStat  = 6
+	opWhich = 15
+)
 
 // Instructions.
 const (

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"log/slog"
+	"sync"
+
+	"github.com/tenon-runtime/tenon/discover"
+	"github.com/tenon-runtime/tenon/ldcache"
+)
+
+// Results of tenon_discover: "Results" of sdk/ABI.md.
+const (
+	ResultDone          = 0
+	ResultFailed        = 1
+	ResultNotApplicable = 2
+)
+
+// Result is what a mode discovered for one container.
+type Result struct {
+	// Edits are decoded, valid, and empty where the mode has nothing to change.
+	// Device numbers in them are still the mode's word; see [Resolve].
+	Edits discover.Edits
+	// Applicable is false where the mode says that this machine or container is
+	// not its own. Edits are empty then.
+	Applicable bool
+	// Explain are the mode's lines on why its edits are what they are.
+	Explain []string
+}
+
+// NewRun opens the roots that a run of the module of a mode may look at, for the
+// container that req describes. containerRoot is the absolute path of the
+// container's root file system; it need not exist. Errors are the machine's.
+func NewRun(c Config, mode string, req *discover.Request, containerRoot string, log *slog.Logger) (*Run, error) {
+	r := &Run{config: c, mode: mode, request: req, log: log, memo: map[question]reply{}}
+	folders := [rootCount]string{rootHost: "/", rootContainer: containerRoot, rootDriver: c.DriverRoot}
+	for i, folder := range folders {
+		root, err := openRoot(folder)
+		if err != nil {
+			r.Close()
+			return nil, err
+		}
+		r.roots[i] = root
+		r.caches[i] = sync.OnceValue(func() *ldcache.Cache { return r.readCache(uint32(i)) })
+	}
+	return r, nil
+}
+
+// Close gives the roots back. The answers stay good.
+func (r *Run) Close() {
+	for _, root := range r.roots {
+		if root != nil {
+			root.close()
+		}
+	}
+}
+
+// Asked is how many different questions were asked.
+func (r *Run) Asked() int { return len(r.memo) }
+
+// Spent says which limit ended the queries of the run; "" for none.
+func (r *Run) Spent() string { return r.spent }
+
+// DecodeEdits joins the edits documents of one mode in the order in which they
+// were emitted. An error wraps [discover.ErrInvalidEdits]: the module is at fault.
+func DecodeEdits(mode string, documents [][]byte) (discover.Edits, error) {
+	var parts []discover.ModeEdits
+	for _, document := range documents {
+		edits, err := discover.DecodeEdits(document)
+		if err != nil {
+			return discover.Edits{}, err
+		}
+		if err := edits.Validate(); err != nil {
+			return discover.Edits{}, err
+		}
+		parts = append(parts, discover.ModeEdits{Mode: mode, Edits: edits})
+	}
+	switch len(parts) {
+	case 0:
+		return discover.Edits{ABI: discover.ABI}, nil
+	case 1:
+		return parts[0].Edits, nil
+	}
+	edits, err := discover.Merge(parts)
+	if err != nil {
+		return discover.Edits{}, err
+	}
+	return edits, edits.Validate()
+}

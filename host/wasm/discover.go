@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package wasm runs the module of a mode in wazero. Start with Discover, which
+// reads a module, holds it against the ABI and runs it once for one container;
+// scan.go is what a module must pass before wazero sees it, guest.go and wasi.go
+// are the functions that it may import.
+//
+// It never looks at the machine itself: every query goes to a host.Run. It never
+// compiles a module while a container is created.
+package wasm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tenon-runtime/tenon/discover"
+	"github.com/tenon-runtime/tenon/host"
+)
+
+// Discover runs the module of a mode, NAME.wasm in c.ModuleDir, for the
+// container that req describes, and returns what it found. containerRoot is the
+// absolute path of the container's root file system; it need not exist. The
+// module's log goes to log, which may be nil.
+//
+// Errors begin with "mode NAME: ". Where one wraps
+// [discover.ErrInvalidEdits], or names the module's file, the module is at
+// fault. After an error of a run that took longer than c.Limits.WallMS, or
+// where ctx ended first, the module may still be computing on another thread:
+// end the process.
+func Discover(ctx context.Context, c host.Config, mode string, req *discover.Request, containerRoot string, log *slog.Logger) (host.Result, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if !host.IsModeName(mode) {
+		return host.Result{}, fmt.Errorf("mode %q: is not a name of small letters, digits, dots and dashes; set mode in the config", mode)
+	}
+	result, err := discoverMode(ctx, c, mode, req, containerRoot, log)
+	if err != nil {
+		return host.Result{}, fmt.Errorf("mode %s: %w", mode, err)
+	}
+	return result, nil
+}
+
+func discoverMode(ctx context.Context, c host.Config, mode string, req *discover.Request, containerRoot string, log *slog.Logger) (host.Result, error) {
+	start := time.Now()
+	file := filepath.Join(c.ModuleDir, mode+".wasm")
+	code, err := readModule(file)
+	if err != nil {
+		return host.Result{}, err
+	}
+	r, err := host.NewRun(c, mode, req, containerRoot, log)
+	if err != nil {
+		return host.Result{}, err
+	}
+	g := &guest{run: r, config: c, mode: mode, log: log, random: newRandom()}
+	var answer uint32
+	err = g.watch(ctx, func() error {
+		defer r.Close()
+		shape, err := scan(code)
+		if err == nil {
+			err = checkShape(shape)
+		}
+		if err == nil {
+			answer, err = g.execute(ctx, code, shape)
+		}
+		return err
+	})
+	if errors.Is(err, errTooLong) {
+		return host.Result{}, fmt.Errorf("%s: did not finish within %v; if the machine is slow, raise wall_ms in [limits] of the config", file, time.Duration(c.Limits.WallMS)*time.Millisecond)
+	}
+	if err != nil {
+		return host.Result{}, fmt.Errorf("%s: %w", file, err)
+	}
+	if g.dropped > 0 {
+		log.Warn("lines of the module's log were dropped", "mode", mode, "lines", g.dropped, "limit", c.Limits.LogBytes)
+	}
+	log.Debug("the module has run, interpreted", "mode", mode, "result", answer, "queries", r.Asked(), "took", time.Since(start))
+	return g.conclude(file, answer)
+}
+
+// readModule reads the file of a module, once: what is read is what is run.
+func readModule(file string) ([]byte, error) {
+	f, err := host.OpenTrusted(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: does not exist; %s", file, modulesBeside(file))
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	code, err := io.ReadAll(io.LimitReader(f, maxModule+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return code, nil
+}
+
+// modulesBeside says what to do where the module file is missing.
+func modulesBeside(file string) string {
+	var names []string
+	entries, _ := os.ReadDir(filepath.Dir(file)) // no folder, no names
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".wasm"); ok && host.IsModeName(name) && len(names) < 10 {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "install the module, or set module_dir in the config"
+	}
+	return "install the module, or set mode in the config to one that is there: " + strings.Join(names, ", ")
+}
+
+// conclude makes a result of what the module returned and emitted.
+func (g *guest) conclude(file string, answer uint32) (host.Result, error) {
+	if over := cmp.Or(g.run.Spent(), g.over); over != "" {
+		return host.Result{}, fmt.Errorf("%s: %s", file, over)
+	}
+	switch answer {
+	case host.ResultDone:
+	case host.ResultFailed:
+		if g.reason == "" {
+			return host.Result{}, fmt.Errorf("%s: failed, and gave no reason", file)
+		}
+		return host.Result{}, errors.New(host.OneLine(g.reason))
+	case host.ResultNotApplicable:
+		if len(g.documents) > 0 {
+			return host.Result{}, fmt.Errorf("%s: emitted edits, and then said that it does not apply", file)
+		}
+		return host.Result{Edits: discover.Edits{ABI: discover.ABI}, Explain: g.explain}, nil
+	default:
+		return host.Result{}, fmt.Errorf("%s: returned %d, which is no result of the ABI", file, int32(answer))
+	}
+	edits, err := host.DecodeEdits(g.mode, g.documents)
+	if err != nil {
+		return host.Result{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return host.Result{Edits: edits, Applicable: true, Explain: g.explain}, nil
+}

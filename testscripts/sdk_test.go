@@ -19,6 +19,7 @@ import (
 	"github.com/tenon-runtime/tenon/discover"
 	"github.com/tenon-runtime/tenon/host"
 	"github.com/tenon-runtime/tenon/host/config"
+	"github.com/tenon-runtime/tenon/host/wasm"
 )
 
 // trustedDir makes a folder for modules in which nobody but root can change
@@ -176,7 +177,7 @@ func TestSamples(t *testing.T) {
 			for language := range samples {
 				for run := range 2 {
 					settings.Limits.MemoryPages = 1024 >> run
-					result, err := host.Discover(t.Context(), settings, language, req, filepath.Join(dir, "rootfs"), nil)
+					result, err := wasm.Discover(t.Context(), settings, language, req, filepath.Join(dir, "rootfs"), nil)
 					if c.err != "" {
 						if want := "mode " + language + ": " + c.err; err == nil || err.Error() != want {
 							t.Errorf("got %v, want %s", err, want)
@@ -306,7 +307,7 @@ func (k *kit) run(t *testing.T, name string) (host.Result, error, string) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	result, err := host.Discover(t.Context(), c, "kit", k.request, k.dir+"/container", slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	result, err := wasm.Discover(t.Context(), c, "kit", k.request, k.dir+"/container", slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if strings.Contains(log.String(), "msg=\"FAIL") {
 		t.Errorf("case %s: the kit has logged\n%s", name, log.String())
 	}

@@ -27,6 +27,8 @@ type container struct {
 	root  *ldcache.Root
 	mount uint64 // the mount that the root is on
 	label string // SELinux label of its mounts, "" for none
+
+	attach bool // work as before Linux 6.15; for tests
 }
 
 // state is what this program reads of the container's state (runtime-spec,

@@ -123,7 +123,7 @@ func (c *container) mountOver(path string, data []byte) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fmt.Errorf("%s of the container: not a regular file", path)
 	}
-	file, err := c.detachedFile(data, target)
+	file, err := c.detachedFile(data)
 	if err != nil {
 		return fmt.Errorf("%s of the container: a mount over it: %w", path, err)
 	}
@@ -136,7 +136,7 @@ func (c *container) mountOver(path string, data []byte) error {
 
 // detachedFile returns a mount, attached nowhere, of one read-only file with
 // data, in a file system of its own.
-func (c *container) detachedFile(data []byte, target int) (int, error) {
+func (c *container) detachedFile(data []byte) (int, error) {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
@@ -170,6 +170,10 @@ func (c *container) detachedFile(data []byte, target int) (int, error) {
 		return -1, err
 	}
 	tree, err := unix.OpenTree(folder, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err == nil && c.attach {
+		unix.Close(tree)
+		err = unix.EINVAL
+	}
 	if err == unix.EINVAL {
 		// Linux before 6.15 takes no part of a mount that is attached nowhere.
 		return attachedFile(folder, name)

@@ -15,18 +15,18 @@ import (
 // kit does not check: the file, and a name or words that stand in it. A rule is
 // also held by a test whose file names its number.
 var rulesHeldBy = map[string]string{
-	"M-1": "host/engine/discover_test.go TestBadModules",
-	"M-2": "host/engine/discover_test.go TestBadModules",
-	"M-3": "host/engine/discover_test.go TestBadModules",
-	"M-4": "host/engine/discover_test.go TestBadModules",
-	"M-5": "host/engine/discover_test.go TestBadModules",
-	"M-6": "host/engine/discover_test.go TestBadModules",
-	"M-7": "host/engine/discover_test.go TestBadModules",
-	"M-8": "host/engine/discover_test.go TestBadModules",
-	"H-1": "host/engine/scan_test.go TestScanRefusesBombs",
-	"H-2": "host/engine/discover_test.go TestBadModules",
+	"M-1": "host/wasm/discover_test.go TestBadModules",
+	"M-2": "host/wasm/discover_test.go TestBadModules",
+	"M-3": "host/wasm/discover_test.go TestBadModules",
+	"M-4": "host/wasm/discover_test.go TestBadModules",
+	"M-5": "host/wasm/discover_test.go TestBadModules",
+	"M-6": "host/wasm/discover_test.go TestBadModules",
+	"M-7": "host/wasm/discover_test.go TestBadModules",
+	"M-8": "host/wasm/discover_test.go TestBadModules",
+	"H-1": "host/wasm/scan_test.go TestScanRefusesBombs",
+	"H-2": "host/wasm/discover_test.go TestBadModules",
 	"H-3": "testscripts/sdk_test.go TestKit", // the second run is as the first
-	"H-4": "host/engine/discover_test.go TestQueryOutsideOfDiscover",
+	"H-4": "host/wasm/discover_test.go TestQueryOutsideOfDiscover",
 	"H-5": "testscripts/sdk_test.go TestKit", // cases that trap, and those after them
 
 	"M-10": "sdk/rust/tests/tenon.rs a_stat_record_may_be_longer_and_not_shorter",

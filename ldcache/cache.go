@@ -5,12 +5,13 @@
 // runs ldconfig.
 //
 // Start with [Decode], [Cache.Lookup] and [Cache.Encode], which are pure
-// functions of bytes. [Generate] makes the cache of a file tree that it is
-// handed as a [Root]: an open folder, whose paths the kernel resolves inside
-// that folder. Read in this order: cache.go (the words), decode.go and
-// encode.go (the file), order.go (its order), root.go (how a path of an image
-// is opened), elf.go, conf.go, scan.go (what ldconfig looks at), reuse.go (how
-// a second run avoids reading again what the first one read).
+// functions of bytes. [Look] surveys a file tree that it is handed as a [Root]:
+// an open folder, whose paths the kernel resolves inside that folder;
+// [Survey.Generate] makes the cache of it. Read in this order: cache.go (the
+// words), decode.go, encode.go and check.go (the file), order.go (its order),
+// root.go (how a path of an image is opened), conf.go and scan.go (where
+// ldconfig looks), elf.go, family.go and generate.go (what it takes), reuse.go
+// (how a second run avoids reading again what the first one read).
 //
 // Nothing here trusts the tree that it reads: every size and count has a
 // limit, every file is opened without waiting, and nothing outside the root

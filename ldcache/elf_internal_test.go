@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -188,6 +189,31 @@ func TestT08LibrariesThatLie(t *testing.T) {
 	}
 	if lib, _, err := readBytes(endless); err != nil || lib.soname == "" {
 		t.Errorf("%+v, %v", lib, err)
+	}
+}
+
+// What each processor's libraries are marked with, which its loader takes.
+func TestFlagsOfProcessors(t *testing.T) {
+	for _, c := range []struct {
+		arch   machine
+		wide   bool
+		eflags uint32
+		want   uint32
+		goarch string
+	}{
+		{machineX8664, true, 0, 0x303, "amd64"}, {machineX8664, false, 0, 0x803, ""}, {machine386, false, 0, 3, "386"}, {machine386, true, 0, 0, ""},
+		{machineAArch64, true, 0, 0xa03, "arm64"}, {machineARM, false, armFloatHard, 0x903, "arm"}, {machineARM, false, armFloatSoft, 0xb03, "arm"},
+		{machineRISCV, true, riscvFloatDouble, 0x1003, "riscv64"}, {machineRISCV, true, 0, 0xf03, "riscv64"}, {machineRISCV, true, 2, 0, ""},
+		{machineLoongArch, true, loongarchDouble, 0x1203, "loong64"}, {machineLoongArch, true, 1, 0x1103, "loong64"},
+		{machinePPC64, true, 2, 0x503, "ppc64le"}, {9999, true, 0, 0, ""},
+	} {
+		got := known.flags(c.arch, c.wide, c.eflags)
+		if got != c.want || c.goarch != "" && !slices.Contains(nativeFlags(c.goarch), got) {
+			t.Errorf("machine %d, wide %v, flags %#x: %#x; %s takes %#x", c.arch, c.wide, c.eflags, got, c.goarch, nativeFlags(c.goarch))
+		}
+	}
+	if f := (families{known[1]}).flags(machineX8664, true, 0); f != 0 {
+		t.Errorf("an x86-64 library in an image for arm64: %#x", f)
 	}
 }
 

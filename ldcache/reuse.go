@@ -38,6 +38,8 @@ import (
 // is mounted. Someone who makes an image can forge all of this, and gets the
 // cache of their own choice into their own container, where they could have
 // put it anyway.
+//
+// The number goes up with each change of what Generate makes of a tree.
 const generatorPrefix = "tenon 1 "
 
 // settleTime is more than a tick of any kernel's clock (HZ=100: 10 ms).

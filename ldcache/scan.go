@@ -153,7 +153,7 @@ func (r *Root) isFile(path string) bool {
 // the order of add_system_dir in sysdeps/unix/sysv/linux/*/dl-cache.h.
 func (s *Survey) systemFolders() []string {
 	for _, f := range s.families {
-		for _, triplet := range f.triplets[:1] {
+		for _, triplet := range f.triplets {
 			slib, lib := "/lib/"+triplet, "/usr/lib/"+triplet
 			if s.isFolder(slib) || s.isFolder(lib) {
 				return []string{slib, lib, "/lib", "/usr/lib"}

@@ -475,7 +475,7 @@ func TestRequiredCacheIsAnError(t *testing.T) {
 	a.must(os.RemoveAll(filepath.Join(a.rootfs, "etc")))
 	a.files(a.rootfs, map[string]string{"etc": "a file"})
 	r := finish(a.command("update-ldcache", "--required", "--folder", "/usr/lib/vendor"))
-	if want := "tenon-hook: /etc of the container: not a directory\n"; r.status != 1 || r.out != want {
+	if want := "tenon-hook: /etc of the container: not a folder\n"; r.status != 1 || r.out != want {
 		t.Errorf("status %d, %q; want 1, %q", r.status, r.out, want)
 	}
 	if r := finish(a.command("update-ldcache", "--folder", "/usr/lib/vendor")); r.status != 0 || r.out != "" {

@@ -159,7 +159,7 @@ func TestT19R04Links(t *testing.T) {
 		"over a dangling":    {map[string]string{"opt/f -> gone": ""}, "x::/opt/f", "x", "opt/f", ""},
 		"there already":      {map[string]string{"opt/f -> x": ""}, "x::/opt/f", "x", "opt/f", ""},
 		"target out of root": {nil, "../../../../etc/shadow::/opt/f", "../../../../etc/shadow", "opt/f", ""},
-		"parent is a file":   {map[string]string{"opt": "mine"}, "x::/opt/f", "", "", "tenon-hook: /opt/f of the container: not a directory\n"},
+		"parent is a file":   {map[string]string{"opt": "mine"}, "x::/opt/f", "", "", "tenon-hook: /opt/f of the container: not a folder\n"},
 		"parent dangling":    {map[string]string{"opt -> /gone": ""}, "x::/opt/f", "", "", "tenon-hook: /opt/f of the container: /opt is a link that leads nowhere\n"},
 		"parent loops":       {map[string]string{"opt -> opt": ""}, "x::/opt/f", "", "", "tenon-hook: /opt/f of the container: too many levels of symbolic links\n"},
 	} {

@@ -107,7 +107,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "tenon-hook: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+	fmt.Fprintf(stderr, "tenon-hook: %s\n", plain.Replace(strings.Join(strings.Fields(err.Error()), " ")))
 	var f *failure
 	if errors.As(err, &f) {
 		return f.status
@@ -134,6 +134,18 @@ func hook(command string, args []string, stdin io.Reader) (err error) {
 	}()
 	return do(args[2:], stdin)
 }
+
+// plain words what the kernel says: a runtime shows the line in its own message,
+// and engines take texts of system errors there for faults of the container's
+// command (setExitCodeFromError in moby's daemon/errors.go; getOCIRuntimeError
+// in podman's libpod/oci_util.go).
+var plain = strings.NewReplacer(
+	"no such file or directory", "does not exist",
+	"permission denied", "access refused",
+	"operation not permitted", "not allowed",
+	"not a directory", "not a folder",
+	"is a directory", "is a folder",
+)
 
 // patience is how long a hook may take. The runtime's own timeout, which kills,
 // is above it.

@@ -47,14 +47,14 @@ typedef struct {
 // TENON_STR makes a tenon_str of a string literal.
 #define TENON_STR(literal) ((tenon_str){"" literal, (uint32_t)(sizeof(literal) - 1)})
 
-// Roots: the tree that a path is looked up in. "Roots".
+// Roots: the tree that a path is looked up in. "Queries", the table of roots.
 enum {
 	TENON_HOST = 0,      // the machine's own /
 	TENON_CONTAINER = 1, // the container's root file system; the image is hostile
 	TENON_DRIVER = 2,    // where the driver is installed: driver_root of the config, mostly /
 };
 
-// Query ops. "query", the table of queries. 14 is reserved.
+// Query ops. "Queries", the first table. 14 is reserved.
 enum {
 	TENON_OP_ENV = 1,
 	TENON_OP_ANNOTATION = 2,
@@ -199,7 +199,7 @@ static inline bool tenon_cut(tenon_str *rest, char sep, tenon_str *item) {
 	return true;
 }
 
-// tenon_next takes the next string from an answer that is a list. "Lists".
+// tenon_next takes the next string from an answer that is a list, H-24.
 static inline bool tenon_next(tenon_str *rest, tenon_str *item) { return tenon_cut(rest, '\0', item); }
 
 // A tenon_text is text that grows at the end of the run's memory. Nothing else
@@ -270,7 +270,7 @@ static inline tenon_str tenon_join(tenon *t, const tenon_str *parts, size_t n) {
 #define TENON_JOIN(t, ...) \
 	tenon_join((t), (const tenon_str[]){__VA_ARGS__}, sizeof((const tenon_str[]){__VA_ARGS__}) / sizeof(tenon_str))
 
-// ---- Queries: "query" ----
+// ---- Queries: "query" and "Queries" ----
 
 // tenon_query asks any query; the functions below are easier to read.
 static inline int32_t tenon_query(tenon *t, uint32_t op, uint32_t root, tenon_str key, tenon_str *answer) {

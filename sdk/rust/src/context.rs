@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::{Code, Error, EMIT_EXPLAIN};
 
 /// The tree that a path is looked up in. Every link is resolved inside its root,
-/// and every path in an answer is relative to it. "Roots".
+/// and every path in an answer is relative to it. "Queries".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
     /// The machine's own `/`.
@@ -19,7 +19,7 @@ pub enum Root {
     Driver = 2,
 }
 
-/// The numbers of the queries. "query"; 14 is reserved.
+/// The numbers of the queries. "Queries"; 14 is reserved.
 pub(crate) mod op {
     pub const ENV: u32 = 1;
     pub const ANNOTATION: u32 = 2;

@@ -61,7 +61,7 @@ pub enum Error {
     Failed(String),
     /// A query that had no answer; a mode mostly passes it on with `?`.
     Query {
-        /// What was asked, by its number in "query".
+        /// What was asked, by its number in "Queries".
         op: u32,
         /// In which root.
         root: Root,

@@ -32,7 +32,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Says how any query is answered, by the number of its op in "query".
+    /// Says how any query is answered, by the number of its op in "Queries".
     pub fn answer(&mut self, op: u32, root: Root, key: &str, answer: Result<&[u8], Code>) -> &mut Table {
         let answer = answer.map(|bytes| bytes.to_vec());
         self.answers.insert((op, root as u32, key.to_owned()), answer);

@@ -255,7 +255,7 @@ func (a *attack) run(args ...string) result {
 	return r
 }
 
-// starts says that the container of a run has to start and end well.
+// mustRun runs a container that has to start and end well.
 func (a *attack) mustRun(args ...string) result {
 	a.t.Helper()
 	r := a.run(args...)

@@ -45,12 +45,16 @@ type attack struct {
 	starts int
 }
 
+// hookFolder holds the program that attackHook built; TestMain removes it.
+var hookFolder string
+
 // attackHook is tenon-hook as it is shipped, built once.
 var attackHook = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("/var/lib", "tenon-test-hook-")
 	if err != nil {
 		return "", err
 	}
+	hookFolder = dir
 	hook := filepath.Join(dir, "tenon-hook")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", hook, "../cmd/tenon-hook")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -62,8 +66,8 @@ var attackHook = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if hook, err := attackHook(); err == nil {
-		os.RemoveAll(filepath.Dir(hook))
+	if hookFolder != "" {
+		os.RemoveAll(hookFolder)
 	}
 	os.Exit(code)
 }

@@ -55,7 +55,6 @@ var rulesToCome = map[string]string{
 	"H-65": "the host grants every module the same",
 	"H-66": "the host grants every module the same",
 	"H-67": "manifests are found, and not yet read",
-	"H-68": "manifests are found, and not yet read",
 }
 
 var ruleNumber = regexp.MustCompile(`\b[MH]-[0-9]+\b`)

@@ -84,22 +84,15 @@ func (g *guest) execute(ctx context.Context, code []byte, shape *moduleShape) (r
 			g.log.Debug("panic in the engine", "mode", g.mode, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	// The interpreter starts at once, whatever the module is. Code that was
-	// compiled when the module was installed will be used from here: a create
-	// never compiles.
-	config := wazero.NewRuntimeConfigInterpreter().
-		WithCoreFeatures(coreFeatures).
-		WithMemoryLimitPages(uint32(min(max(g.config.Limits.MemoryPages, 1), 65536))).
-		WithDebugInfoEnabled(false)
-	engine := wazero.NewRuntimeWithConfig(ctx, config)
-	defer engine.Close(ctx)
-
-	if err := g.offer(ctx, engine, shape.imports); err != nil {
+	engine, compiled, err := g.prepare(ctx, code)
+	if err != nil {
 		return 0, err
 	}
-	compiled, err := engine.CompileModule(ctx, code)
-	if err != nil {
-		return 0, fmt.Errorf("is not valid WebAssembly for tenon: %s", host.OneLine(firstLine(err)))
+	defer engine.Close(ctx)
+	stages := host.StagesOf(ctx)
+	stages.Mark("load")
+	if err := g.offer(ctx, engine, shape.imports); err != nil {
+		return 0, err
 	}
 	// No name: it would be the module's to choose. No start functions: _start
 	// is refused, and _initialize is called below.
@@ -112,9 +105,11 @@ func (g *guest) execute(ctx context.Context, code []byte, shape *moduleShape) (r
 			return 0, g.explainTrap(err)
 		}
 	}
+	stages.Mark("start")
 	g.discovering = true
 	results, err := instance.ExportedFunction(exportDiscover).Call(ctx)
 	g.discovering = false
+	stages.Mark("discover")
 	if err != nil {
 		return 0, g.explainTrap(err)
 	}

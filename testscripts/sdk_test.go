@@ -290,7 +290,7 @@ func newKit(t *testing.T) *kit {
 
 // run runs one case, as a config file says it, and returns what came of it and
 // the kit's log.
-func (k *kit) run(t *testing.T, name string) (host.Result, error, string) {
+func (k *kit) run(t *testing.T, name string) (host.Result, string, error) {
 	t.Helper()
 	wall := 60_000
 	if name == "endless" {
@@ -315,7 +315,7 @@ func (k *kit) run(t *testing.T, name string) (host.Result, error, string) {
 	if strings.Contains(log.String(), "msg=\"FAIL") {
 		t.Errorf("case %s: the kit has logged\n%s", name, log.String())
 	}
-	return result, err, log.String()
+	return result, log.String(), err
 }
 
 // TestKit runs the conformance kit on tenon's own host: one run for all that a
@@ -323,7 +323,7 @@ func (k *kit) run(t *testing.T, name string) (host.Result, error, string) {
 func TestKit(t *testing.T) {
 	k := newKit(t)
 	t.Run("all", func(t *testing.T) {
-		result, err, _ := k.run(t, "all")
+		result, _, err := k.run(t, "all")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -339,7 +339,7 @@ func TestKit(t *testing.T) {
 		if !result.Applicable || !result.Edits.Empty() {
 			t.Errorf("want no edits and result 0: %+v", result)
 		}
-		again, err, _ := k.run(t, "all")
+		again, _, err := k.run(t, "all")
 		if err != nil || !slices.Equal(again.Explain, result.Explain) {
 			t.Errorf("the second run differs (%v):\n%s\n\n%s", err, lines, strings.Join(again.Explain, "\n"))
 		}
@@ -347,7 +347,7 @@ func TestKit(t *testing.T) {
 
 	cases := kitCases(t)
 	t.Run("list", func(t *testing.T) {
-		result, err, _ := k.run(t, "list")
+		result, _, err := k.run(t, "list")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -362,7 +362,7 @@ func TestKit(t *testing.T) {
 	})
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			result, err, log := k.run(t, c.name)
+			result, log, err := k.run(t, c.name)
 			if c.run == "fails" {
 				switch {
 				case err == nil:

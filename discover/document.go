@@ -84,6 +84,9 @@ func (v JSONValue) Text() string { return v.n.string(v.data) }
 // Texts returns an array of strings, or nil.
 func (v JSONValue) Texts() []string { return v.n.strings(v.data) }
 
+// Raw returns the value as it stands in the document.
+func (v JSONValue) Raw() string { return string(v.n.raw(v.data)) }
+
 // Int returns a number, or 0.
 func (v JSONValue) Int() int64 { return v.n.int(v.data) }
 

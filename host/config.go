@@ -41,6 +41,10 @@ type Config struct {
 	// dotted key below it the answer to the query config, a string as it is and
 	// anything else as compact JSON.
 	ModeTables map[string]map[string]string `koanf:"-"`
+	// Installed are the modules that are installed, each with its grants; no other
+	// is run. nil: none is installed one by one, and every module may ask and
+	// edit all but what no module may.
+	Installed []Installed `koanf:"-"`
 }
 
 // LdCache is about the container's ld.so.cache.

@@ -3,87 +3,125 @@
 package host
 
 import (
-	"path"
+	"slices"
 	"strings"
+
+	"github.com/tenon-runtime/tenon/discover"
 )
 
-// This file is the one place where a query is denied. What a module may ask is
-// its manifest, cut down by the administrator; until a manifest is read, every
-// module may ask all but what stands here, and no manifest will open that.
+// This file is the one place where a query is denied: by the floor of package
+// discover, which no manifest opens, or because the module's rights do not hold
+// it. grants_edits.go does the same for edits.
 
-// grantedKey reports whether the run may ask a question about its request.
+// Rights are what one module may do on this machine: what both its manifest and
+// the administrator grant. The zero value grants nothing.
+type Rights struct {
+	manifest, accepted Grants
+	driverRoot         string // "" for /
+}
+
+// NewRights joins a module's manifest and what the administrator has accepted of
+// it. driverRoot is the absolute path of root 2: what lies in it may also be
+// granted by its path there.
+func NewRights(manifest, accepted Grants, driverRoot string) Rights {
+	return Rights{manifest, accepted, strings.TrimSuffix(driverRoot, "/")}
+}
+
+// both reports whether both grant something.
+func (r *Rights) both(grants func(*QueryGrants) bool) bool {
+	return grants(&r.manifest.Queries) && grants(&r.accepted.Queries)
+}
+
+// key reports whether a query that looks at no file is granted.
+func (r *Rights) key(q question) bool {
+	return r.both(func(g *QueryGrants) bool {
+		switch q.op {
+		case opEnv:
+			return anyMatches(g.Env, q.key, false)
+		case opAnnotation:
+			return anyMatches(g.Annotations, q.key, false)
+		case opSpec:
+			return anyMatches(g.Spec, q.key, true)
+		case opMounts:
+			return anyMatches(g.Mounts, q.key, true)
+		case opConfig:
+			return g.Config || q.key == "strict" || q.key == "driver_root"
+		case opLdLookup:
+			// A "*" of the key is matched by none but a "*" of the grant, which
+			// has no other signs; so whatever the key finds the grant names.
+			return anyMatches(g.Ld, q.key, false)
+		}
+		return true
+	})
+}
+
+// path reports whether a query may look at p in a root.
+func (r *Rights) path(op, root uint32, p string) bool {
+	return r.both(func(g *QueryGrants) bool {
+		return slices.ContainsFunc(g.FS, func(f FSGrant) bool { return f.opens(op, root) && anyMatches(f.Paths, p, false) })
+	})
+}
+
+// reaches reports whether a glob may find anything at or below a folder.
+func (r *Rights) reaches(root uint32, folder string) bool {
+	return r.both(func(g *QueryGrants) bool {
+		return slices.ContainsFunc(g.FS, func(f FSGrant) bool {
+			return f.opens(opGlob, root) && slices.ContainsFunc(f.Paths, func(p string) bool { return reaches(p, folder) })
+		})
+	})
+}
+
+func (f *FSGrant) opens(op, root uint32) bool {
+	return f.Root == rootNames[root] && slices.Contains(f.Ops, fsOps[op])
+}
+
+func anyMatches(patterns []string, name string, below bool) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matchPattern(p, name, below) })
+}
+
+// grantedKey reports whether the run may ask a question. Those that look at
+// files are held against the path by grantedPath.
 func (r *Run) grantedKey(q question) bool {
-	switch q.op {
-	case opSpec:
+	if q.op == opSpec {
 		if q.key == "" {
 			return false // the whole config.json
 		}
-		if r.envGated() {
+		if r.config.hidesEnv(anyVisibleDevices, r.request) {
 			// The gate of the env query, kept shut here too: no pointer may
 			// contain process.env, or lie in it.
 			env := "/process/env"
-			return q.key != "/process" && q.key != env && !strings.HasPrefix(q.key, env+"/")
-		}
-	}
-	return true
-}
-
-// envGated reports whether *_VISIBLE_DEVICES of this container do not count.
-func (r *Run) envGated() bool {
-	return !r.config.AcceptEnvWhenUnprivileged && !r.request.Privileged()
-}
-
-// grantedPath reports whether the run may look at a path. It is asked twice,
-// for the path of the query, so that what is denied cannot be told from what
-// is absent, and for the place it leads to, so that no link leads around it.
-// Both are as seen from the root of the query.
-func (r *Run) grantedPath(p string) bool { return !floor(p) }
-
-// floored are the trees and files that no query sees, in any root, by the
-// first folder of their paths: secrets of the machine and of its users, the
-// state of other containers, processes, and files of procfs and sysfs that leak
-// the kernel's memory or act when they are touched. Each covers what lies below
-// it; "" is the folder itself, "*" is as in path.Match.
-var floored = map[string][]string{
-	"etc":  {"shadow*", "gshadow*", "sudoers*", "ssh", "ssl/private", "kubernetes"},
-	"home": {""},
-	"proc": {"[0-9]*", "self", "thread-self", "sys", "kcore", "kmsg", "keys", "key-users", "kallsyms", "sysrq-trigger"},
-	"root": {""},
-	"run":  {"containerd", "docker*", "crio", "podman", "secrets"},
-	"sys":  {"kernel/debug", "kernel/tracing", "kernel/security", "fs/bpf", "fs/cgroup", "firmware"},
-	"var":  {"lib/kubelet", "lib/containerd", "lib/containers", "lib/docker"},
-}
-
-// flooredAttributes are files of any device in sysfs that reach the hardware:
-// https://docs.kernel.org/PCI/sysfs-pci.html
-var flooredAttributes = []string{"rom", "resource*", "config", "reset", "remove", "rescan", "bind", "unbind", "new_id"}
-
-// floor reports whether p, absolute and clean, is on the hard floor.
-func floor(p string) bool {
-	first, rest, _ := strings.Cut(p[1:], "/")
-	patterns := floored[first]
-	if patterns == nil {
-		return false
-	}
-	segments := strings.Split(rest, "/")
-	for _, pattern := range patterns {
-		// The pattern is held against as many segments as it has.
-		n := strings.Count(pattern, "/") + 1
-		if pattern == "" || n <= len(segments) && matches(pattern, strings.Join(segments[:n], "/")) {
-			return true
-		}
-	}
-	for _, segment := range segments {
-		for _, pattern := range flooredAttributes {
-			if first == "sys" && matches(pattern, segment) {
-				return true
+			if q.key == "/process" || q.key == env || strings.HasPrefix(q.key, env+"/") {
+				return false
 			}
 		}
 	}
-	return false
+	return r.rights == nil || r.rights.key(q)
 }
 
-func matches(pattern, name string) bool {
-	ok, err := path.Match(pattern, name)
-	return ok && err == nil
+const anyVisibleDevices = "_VISIBLE_DEVICES"
+
+// hidesEnv reports whether a variable of this container does not count, since
+// it asks for devices and the container is not privileged.
+func (c *Config) hidesEnv(name string, req *discover.Request) bool {
+	return strings.HasSuffix(name, anyVisibleDevices) && !c.AcceptEnvWhenUnprivileged && !req.Privileged()
+}
+
+// grantedPath reports whether a query may look at a path. It is asked twice,
+// for the path of the query, so that what is denied cannot be told from what
+// is absent, and for the place it leads to, so that no link leads around it.
+// Both are as seen from the root of the query. What ldlookup finds is granted by
+// its soname.
+func (r *Run) grantedPath(op, root uint32, p string) bool {
+	if discover.ForbiddenQuery(p) {
+		return false
+	}
+	return r.rights == nil || op == opLdLookup || r.rights.path(op, root, p)
+}
+
+// grantedFolder reports whether a glob may look for names in a folder.
+func (r *Run) grantedFolder(op, root uint32, p string) bool {
+	if discover.ForbiddenQuery(p) {
+		return false
+	}
+	return r.rights == nil || op == opLdLookup || r.rights.reaches(root, p)
 }

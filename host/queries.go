@@ -70,6 +70,8 @@ type Run struct {
 	mode    string
 	request *discover.Request
 	roots   [rootCount]*root
+	rights  *Rights // nil where modules are not installed one by one
+	mounted mountTable
 	log     *slog.Logger
 
 	memo     map[question]reply
@@ -172,7 +174,7 @@ func (r *Run) env(q question) ([]byte, int32) {
 	if q.key == "" || strings.Contains(q.key, "=") {
 		return nil, CodeInvalid
 	}
-	if strings.HasSuffix(q.key, "_VISIBLE_DEVICES") && r.envGated() {
+	if r.config.hidesEnv(q.key, r.request) {
 		return nil, CodeNotFound
 	}
 	return found(r.request.Env(q.key))

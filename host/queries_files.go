@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/tenon-runtime/tenon/discover"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,18 +31,22 @@ func codeOf(err error) int32 {
 
 // find resolves the path of a query. Every query that looks at the machine
 // comes by here: grants are held against the path as asked and as resolved.
-func (r *Run) find(rootNumber uint32, p string, follow bool) (*node, int32) {
+func (r *Run) find(op, rootNumber uint32, p string, follow bool) (*node, int32) {
+	return r.lookup(rootNumber, p, follow, func(p string) bool { return r.grantedPath(op, rootNumber, p) })
+}
+
+func (r *Run) lookup(rootNumber uint32, p string, follow bool, granted func(string) bool) (*node, int32) {
 	if !cleanAbs(p) {
 		return nil, CodeInvalid
 	}
-	if !r.grantedPath(p) {
+	if !granted(p) {
 		return nil, CodeDenied
 	}
 	n, err := r.roots[rootNumber].lookup(p, follow)
 	if err != nil {
 		return nil, codeOf(err)
 	}
-	if !r.grantedPath(n.real) {
+	if !granted(n.real) || rootNumber != rootContainer && r.mounted.secret(n, r.roots[rootNumber].prefix+n.real) {
 		n.close()
 		return nil, CodeDenied
 	}
@@ -82,7 +87,7 @@ const statSize = 32
 //	20  u32 minor, of a device, else 0
 //	24  u64 size of a regular file or link, else 0; 0 on procfs and sysfs
 func (r *Run) statPath(q question) ([]byte, int32) {
-	n, code := r.find(q.root, q.key, false)
+	n, code := r.find(q.op, q.root, q.key, false)
 	if code != CodeOK {
 		return nil, code
 	}
@@ -108,7 +113,7 @@ func (r *Run) statPath(q question) ([]byte, int32) {
 // names, each a type letter, the name and NUL. Names that no query could ask
 // about, as they are not UTF-8 or denied, are left out.
 func (r *Run) readDir(q question) ([]byte, int32) {
-	n, code := r.find(q.root, q.key, true)
+	n, code := r.find(q.op, q.root, q.key, true)
 	if code != CodeOK {
 		return nil, code
 	}
@@ -149,7 +154,7 @@ func (r *Run) entries(n *node, visits *int) ([]entry, int32) {
 	*visits -= len(list)
 	var entries []entry
 	for _, e := range list {
-		if !utf8.ValidString(e.Name()) || !r.grantedPath(path.Join(n.real, e.Name())) {
+		if !utf8.ValidString(e.Name()) || discover.ForbiddenQuery(path.Join(n.real, e.Name())) {
 			continue
 		}
 		entries = append(entries, entry{e.Name(), kindOf(e.Type())})
@@ -180,7 +185,7 @@ func kindOf(m os.FileMode) uint32 {
 
 // readFile answers with the content of a regular file.
 func (r *Run) readFile(q question) ([]byte, int32) {
-	n, code := r.find(q.root, q.key, true)
+	n, code := r.find(q.op, q.root, q.key, true)
 	if code != CodeOK {
 		return nil, code
 	}
@@ -224,7 +229,7 @@ func (n *node) content(limit int) ([]byte, int32) {
 }
 
 func (r *Run) readLink(q question) ([]byte, int32) {
-	n, code := r.find(q.root, q.key, false)
+	n, code := r.find(q.op, q.root, q.key, false)
 	if code != CodeOK {
 		return nil, code
 	}
@@ -240,7 +245,7 @@ func (r *Run) readLink(q question) ([]byte, int32) {
 }
 
 func (r *Run) realPath(q question) ([]byte, int32) {
-	n, code := r.find(q.root, q.key, true)
+	n, code := r.find(q.op, q.root, q.key, true)
 	if code != CodeOK {
 		return nil, code
 	}
@@ -265,8 +270,15 @@ func (r *Run) which(q question) ([]byte, int32) {
 			candidates = append(candidates, folder+"/"+q.key)
 		}
 	}
+	if path.IsAbs(q.key) && !cleanAbs(q.key) {
+		return nil, CodeInvalid
+	}
+	granted := func(p string) bool { return !discover.ForbiddenQuery(p) }
+	if candidates = slices.DeleteFunc(candidates, func(p string) bool { return !r.grantedPath(q.op, q.root, p) }); len(candidates) == 0 {
+		return nil, CodeDenied
+	}
 	for _, p := range candidates {
-		n, code := r.find(q.root, p, true)
+		n, code := r.lookup(q.root, p, true, granted)
 		switch code {
 		case CodeOK:
 			runs := n.kind() == unix.S_IFREG && n.stat.Mode&0o111 != 0

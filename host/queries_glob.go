@@ -31,10 +31,11 @@ func (r *Run) glob(q question) ([]byte, int32) {
 			return nil, CodeInvalid
 		}
 	}
-	if literal := literalPrefix(segments); literal != "" && !r.grantedPath(literal) {
+	if literal := literalPrefix(segments); literal == q.key && !r.grantedPath(q.op, q.root, literal) ||
+		literal != q.key && !r.grantedFolder(q.op, q.root, cmp.Or(literal, "/")) {
 		return nil, CodeDenied
 	}
-	g := globbing{run: r, root: q.root, visits: r.config.Limits.GlobEntries}
+	g := globbing{run: r, op: q.op, root: q.root, visits: r.config.Limits.GlobEntries}
 	if code := g.match("", segments); code != CodeOK {
 		return nil, code
 	}
@@ -62,6 +63,7 @@ func literalPrefix(segments []string) string {
 
 type globbing struct {
 	run    *Run
+	op     uint32 // glob, or ldlookup that looks for files
 	root   uint32
 	visits int // how many more names may be looked at
 	found  []string
@@ -79,7 +81,7 @@ func (g *globbing) match(base string, segments []string) int32 {
 		}
 		return g.keep(base)
 	}
-	n, code := g.run.find(g.root, cmp.Or(base, "/"), true)
+	n, code := g.run.lookup(g.root, cmp.Or(base, "/"), true, func(p string) bool { return g.run.grantedFolder(g.op, g.root, p) })
 	if code != CodeOK {
 		return noMatch(code)
 	}
@@ -96,7 +98,9 @@ func (g *globbing) match(base string, segments []string) int32 {
 			continue
 		}
 		if len(segments) == 1 {
-			g.found = append(g.found, base+"/"+e.name)
+			if p := base + "/" + e.name; g.run.grantedPath(g.op, g.root, p) && g.run.grantedPath(g.op, g.root, path.Join(n.real, e.name)) {
+				g.found = append(g.found, p)
+			}
 			continue
 		}
 		if code := g.match(base+"/"+e.name, segments[1:]); code != CodeOK {
@@ -108,7 +112,7 @@ func (g *globbing) match(base string, segments []string) int32 {
 
 // keep adds a path whose last segment is literal, if it is there.
 func (g *globbing) keep(p string) int32 {
-	n, code := g.run.find(g.root, p, false)
+	n, code := g.run.find(g.op, g.root, p, false)
 	if code != CodeOK {
 		return noMatch(code)
 	}

@@ -3,7 +3,6 @@
 package host
 
 import (
-	"debug/elf"
 	"encoding/binary"
 	"path"
 	"runtime"
@@ -36,7 +35,7 @@ func (r *Run) ldLookup(q question) ([]byte, int32) {
 	}
 	var reals []string
 	for _, p := range candidates {
-		n, code := r.find(q.root, path.Clean("/"+p), true)
+		n, code := r.find(opLdLookup, q.root, path.Clean("/"+p), true)
 		if code != CodeOK {
 			continue // the cache is older than the folder
 		}
@@ -55,7 +54,7 @@ func (r *Run) ldLookup(q question) ([]byte, int32) {
 
 // readCache reads the ld.so.cache of a root; nil where there is none.
 func (r *Run) readCache(rootNumber uint32) *ldcache.Cache {
-	n, code := r.find(rootNumber, "/etc/ld.so.cache", true)
+	n, code := r.find(opLdLookup, rootNumber, "/etc/ld.so.cache", true)
 	if code != CodeOK {
 		return nil
 	}
@@ -83,7 +82,7 @@ func (r *Run) libraries(q question) ([]string, int32) {
 		}
 	}
 	folders = append(folders, "/lib64", "/usr/lib64")
-	g := globbing{run: r, root: q.root, visits: r.config.Limits.GlobEntries}
+	g := globbing{run: r, op: opLdLookup, root: q.root, visits: r.config.Limits.GlobEntries}
 	// The soname is no pattern but for its "*".
 	name := strings.NewReplacer(`\`, `\\`, "?", `\?`, "[", `\[`).Replace(q.key)
 	for _, folder := range folders {
@@ -111,7 +110,7 @@ func (r *Run) ldConf(rootNumber uint32, file string, depth int) []string {
 	if depth > maxInclude {
 		return nil
 	}
-	n, code := r.find(rootNumber, file, true)
+	n, code := r.find(opLdLookup, rootNumber, file, true)
 	if code != CodeOK {
 		return nil
 	}
@@ -131,7 +130,7 @@ func (r *Run) ldConf(rootNumber uint32, file string, depth int) []string {
 				if !strings.HasPrefix(pattern, "/") {
 					pattern = path.Join(path.Dir(file), pattern)
 				}
-				files, code := r.glob(question{opGlob, rootNumber, path.Clean(pattern)})
+				files, code := r.glob(question{opLdLookup, rootNumber, path.Clean(pattern)})
 				for f := range strings.SplitSeq(strings.TrimSuffix(string(files), "\x00"), "\x00") {
 					if code == CodeOK && f != "" {
 						folders = append(folders, r.ldConf(rootNumber, f, depth+1)...)
@@ -153,17 +152,18 @@ func (n *node) native() bool {
 	}
 	defer unix.Close(fd)
 	var head [20]byte // up to e_machine, which has the same place in both classes: elf(5)
-	if got, err := unix.Pread(fd, head[:], 0); err != nil || got < len(head) || string(head[:4]) != elf.ELFMAG {
+	if got, err := unix.Pread(fd, head[:], 0); err != nil || got < len(head) || string(head[:4]) != "\x7fELF" {
 		return false
 	}
 	order := binary.ByteOrder(binary.LittleEndian)
-	if elf.Data(head[elf.EI_DATA]) == elf.ELFDATA2MSB {
+	if head[5] == 2 { // EI_DATA is ELFDATA2MSB
 		order = binary.BigEndian
 	}
-	return elf.Machine(order.Uint16(head[18:])) == machines[runtime.GOARCH]
+	return order.Uint16(head[18:]) == machines[runtime.GOARCH]
 }
 
-var machines = map[string]elf.Machine{
-	"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64, "arm": elf.EM_ARM, "386": elf.EM_386,
-	"ppc64le": elf.EM_PPC64, "s390x": elf.EM_S390, "riscv64": elf.EM_RISCV, "loong64": elf.EM_LOONGARCH,
+// machines are the values of e_machine: EM_… of glibc's elf/elf.h. Package
+// debug/elf has them too, and brings readers of DWARF and of compressed sections.
+var machines = map[string]uint16{
+	"386": 3, "ppc64le": 21, "s390x": 22, "arm": 40, "amd64": 62, "arm64": 183, "riscv64": 243, "loong64": 258,
 }

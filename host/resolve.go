@@ -22,49 +22,79 @@ const memMajor = 1
 
 var memDenied = map[int64]string{1: "mem", 2: "kmem", 4: "port", 11: "kmsg"}
 
-// Resolve fills each device node of e with what the host's own node says: type,
-// numbers, permission bits, and its group where that is not root. What the
-// mode wrote there is not believed. A node that not everybody may read and
-// write also gives the container's process its group. Access that the mode
-// leaves open becomes c.DeviceAccess.
+// Resolve holds e against the machine, and against the rights of the mode's
+// module where c has them. It is called on the edits of every run, and on those
+// of every trace.
 //
-// It refuses what no mode may hand out: access m where c.DeviceAccess does not
-// have it, the machine's memory, and block devices that the mode did not call
-// type b; also in rules without a node. Errors begin with "mode NAME: " and the
-// device. A device that is not there is the machine's fault, or the mode's list's; the
-// rest is the mode's.
+// It puts the real path of each mount's source and each device into e, and
+// fills each device node with what the host's own node says: type, numbers,
+// permission bits, and its group where that is not root. What the mode wrote
+// there is not believed. A node that not everybody may read and write also gives
+// the container's process its group. Access that the mode leaves open becomes
+// c.DeviceAccess.
+//
+// It refuses what is not granted, as [Rights.CheckEdits] does, what it really is
+// included, and what no mode may hand out: access m where c.DeviceAccess does not
+// have it, the machine's memory, block devices that the mode did not call type b,
+// also in rules without a node; sources of mounts that no container may see, and
+// those in folders that others than root may change. Errors begin with
+// "mode NAME: " and the edit or device. Something that is not there is the
+// machine's fault, or the mode's list's; the rest is the mode's.
 func Resolve(c Config, mode string, e *discover.Edits) error {
-	root, err := openRoot("/")
+	var rights *Rights
+	module, err := c.module(mode)
+	if err != nil {
+		return fmt.Errorf("mode %s: %w", mode, err)
+	}
+	if module != nil {
+		rights = &module.rights
+		if err := rights.CheckEdits(mode, *e); err != nil {
+			return err
+		}
+	}
+	s, err := newResolver(c, rights)
 	if err != nil {
 		return err
 	}
-	defer root.close()
+	defer s.close()
+	if err := s.resolve(e); err != nil {
+		return fmt.Errorf("mode %s: %w", mode, err)
+	}
+	return nil
+}
+
+func (s *resolver) resolve(e *discover.Edits) error {
 	gids := &e.ContainerEdits.AdditionalGIDs
+	for i, m := range e.ContainerEdits.Mounts {
+		if err := s.source(fmt.Sprintf("mounts[%d]", i), m); err != nil {
+			return err
+		}
+	}
 	for _, d := range e.ContainerEdits.DeviceNodes {
-		gid, err := resolveDevice(c, root, d)
+		gid, err := s.device(d)
 		if err != nil {
-			return fmt.Errorf("mode %s: %w", mode, err)
+			return err
 		}
 		if gid != 0 && !slices.Contains(*gids, gid) {
 			*gids = append(*gids, gid)
 		}
 	}
 	for _, rule := range e.DeviceRules {
-		if err := checkRule(c, rule); err != nil {
-			return fmt.Errorf("mode %s: device rule %s %d:%d: %w", mode, Shown(rule.Type), rule.Major, rule.Minor, err)
+		if err := checkRule(s.config, rule); err != nil {
+			return fmt.Errorf("device rule %s %d:%d: %w", Shown(rule.Type), rule.Major, rule.Minor, err)
 		}
 	}
 	return nil
 }
 
-// resolveDevice fills d, and returns the group that its user must have, or 0.
-func resolveDevice(c Config, root *root, d *cdi.DeviceNode) (gid uint32, err error) {
+// device fills d, and returns the group that its user must have, or 0.
+func (s *resolver) device(d *cdi.DeviceNode) (gid uint32, err error) {
 	p := cmp.Or(d.HostPath, d.Path)
 	if !cleanAbs(p) {
 		return 0, fmt.Errorf("%q: is not an absolute path in its shortest form", p)
 	}
-	n, err := root.lookup(p, false)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+	n, real, err := s.lookup(p, false)
+	if absent(err) {
 		return 0, fmt.Errorf("%s: is not a device on this machine; load its driver", p)
 	}
 	if err != nil {
@@ -92,14 +122,22 @@ func resolveDevice(c Config, root *root, d *cdi.DeviceNode) (gid uint32, err err
 	case wanted != "" && wanted != kind:
 		return 0, fmt.Errorf("%s: is a device of type %s, and the mode says %s", p, kind, Shown(d.Type))
 	}
+	if real != p {
+		if s.rights != nil {
+			if err := s.rights.device(p+": leads to ", d, s.asConfigured(real)); err != nil {
+				return 0, err
+			}
+		}
+		d.HostPath = real
+	}
 	d.Type = kind
 	d.Major = int64(unix.Major(uint64(n.stat.Rdev)))
 	d.Minor = int64(unix.Minor(uint64(n.stat.Rdev)))
 	if err := checkNumbers(kind, d.Major, d.Minor); err != nil {
 		return 0, fmt.Errorf("%s: %w", p, err)
 	}
-	d.Permissions = cmp.Or(d.Permissions, c.DeviceAccess)
-	if err := checkAccess(c, d.Permissions); err != nil {
+	d.Permissions = cmp.Or(d.Permissions, s.config.DeviceAccess)
+	if err := checkAccess(s.config, d.Permissions); err != nil {
 		return 0, fmt.Errorf("%s: %w", p, err)
 	}
 	mode := os.FileMode(n.stat.Mode & 0o777)

@@ -31,9 +31,19 @@ type Result struct {
 
 // NewRun opens the roots that a run of the module of a mode may look at, for the
 // container that req describes. containerRoot is the absolute path of the
-// container's root file system; it need not exist. Errors are the machine's.
+// container's root file system; it need not exist. Where c has what is installed,
+// the run is granted no more than the module's rights, and has its limits. Errors
+// are the machine's, and one for a mode that is not installed.
 func NewRun(c Config, mode string, req *discover.Request, containerRoot string, log *slog.Logger) (*Run, error) {
 	r := &Run{config: c, mode: mode, request: req, log: log, memo: map[question]reply{}}
+	module, err := c.module(mode)
+	if err != nil {
+		return nil, err
+	}
+	if module != nil {
+		r.rights = &module.rights
+		r.config.Limits = module.manifest.Limits.Within(c.Limits)
+	}
 	folders := [rootCount]string{rootHost: "/", rootContainer: containerRoot, rootDriver: c.DriverRoot}
 	for i, folder := range folders {
 		root, err := openRoot(folder)

@@ -125,7 +125,12 @@ func (r *Rights) checkNames(e *discover.Edits) error {
 
 func (r *Rights) checkDevices(e *discover.Edits) error {
 	for i, d := range e.ContainerEdits.DeviceNodes {
-		if err := r.device(fmt.Sprintf("deviceNodes[%d]: ", i), d, cmp.Or(d.HostPath, d.Path)); err != nil {
+		at := fmt.Sprintf("deviceNodes[%d]: ", i)
+		if err := r.name(at+Shown(d.Path)+":", deviceList, d.Path); err != nil {
+			return err
+		}
+		hostPath := cmp.Or(d.HostPath, d.Path)
+		if err := r.node(at+Shown(hostPath)+":", d, hostPath); err != nil {
 			return err
 		}
 	}
@@ -146,13 +151,10 @@ func (r *Rights) checkDevices(e *discover.Edits) error {
 	return nil
 }
 
-// device holds a node against the rights, hostPath being where it is on the
-// host. A block device needs a grant that is its own path, no pattern.
-func (r *Rights) device(at string, d *cdi.DeviceNode, hostPath string) error {
-	if err := r.name(at+Shown(d.Path)+":", deviceList, d.Path); err != nil {
-		return err
-	}
-	return r.need(at+Shown(hostPath)+":", deviceList, func(p string) bool {
+// node holds where a device is on the host against the rights. A block device
+// needs a grant that is its own path, no pattern.
+func (r *Rights) node(thing string, d *cdi.DeviceNode, hostPath string) error {
+	return r.need(thing, deviceList, func(p string) bool {
 		return r.onHost(hostPath, func(hostPath string) bool {
 			return p == hostPath || d.Type != "b" && matchPattern(p, hostPath, false)
 		})

@@ -96,7 +96,7 @@ func (c *checker) grants(g *Grants) {
 		c.oneOf(at+".ops", f.Ops, fsOps[:])
 		c.paths(at+".paths", f.Paths)
 		for j, p := range f.Paths {
-			if isLiteral(p) && discover.ForbiddenQuery(p) {
+			if cleanAbs(p) && isLiteral(p) && discover.ForbiddenQuery(p) {
 				c.fail(fmt.Sprintf("%s.paths[%d]", at, j), "is %s, which no module may see", brief(p))
 			}
 		}

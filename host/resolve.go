@@ -124,7 +124,7 @@ func (s *resolver) device(d *cdi.DeviceNode) (gid uint32, err error) {
 	}
 	if real != p {
 		if s.rights != nil {
-			if err := s.rights.device(p+": leads to ", d, s.asConfigured(real)); err != nil {
+			if err := s.rights.node(Shown(p)+": leads to "+Shown(real)+", which", d, s.asConfigured(real)); err != nil {
 				return 0, err
 			}
 		}

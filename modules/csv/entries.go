@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/tenon-runtime/tenon/sdk"
@@ -121,13 +122,17 @@ func (f *finder) addRelease() error {
 	return err
 }
 
-// addDevice adds the device nodes that an entry names: at its path or, failing
-// that, below /dev, so that "dev,nvmap" is /dev/nvmap. Only a character device
-// counts, looked at without following links; NVIDIA's seed took a plain file
-// too, and the create failed.
+// addDevice adds the device nodes that an entry names: at its path or below
+// /dev, so that "dev,nvmap" is /dev/nvmap. Only a character device counts, looked
+// at without following links; NVIDIA's seed took a plain file too, and the create
+// failed. The manifest grants this mode a look at /dev, and the device nodes there.
 func (f *finder) addDevice(where, written string) error {
 	reason := "does not exist"
-	for _, pattern := range []string{path.Join("/", written), path.Join("/dev", written)} {
+	patterns := []string{path.Join("/", written), path.Join("/dev", written)}
+	if !path.IsAbs(written) {
+		slices.Reverse(patterns)
+	}
+	for _, pattern := range patterns {
 		paths, err := f.match(f.deviceRoot, pattern)
 		if err != nil {
 			return err
@@ -136,6 +141,8 @@ func (f *finder) addDevice(where, written string) error {
 		for _, p := range paths {
 			st, ok, err := f.Stat(f.deviceRoot, p)
 			switch {
+			case errors.Is(err, sdk.Denied):
+				reason = "in a place that this mode may not look at"
 			case err != nil:
 				return err
 			case ok && st.Type == 'c':

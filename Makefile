@@ -7,8 +7,13 @@ PREFIX   ?= /usr
 DESTDIR  ?=
 FUZZTIME ?= 1m
 
+# What all programs of one build share: the digest of their sources.
+BUILD    := $(shell cat go.mod go.sum $$(find cmd host discover ldcache sdk -name '*.go' | LC_ALL=C sort) | sha256sum | cut -c1-32)
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSIONS := -X github.com/tenon-runtime/tenon/host.build=$(BUILD) -X main.version=$(VERSION)
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-PROGRAMS    := tenon-runtime tenon-hook tenon
+PROGRAMS    := tenon-runtime tenon-engine tenon-hook tenon
 MODES       := csv legacy
 
 .PHONY: all
@@ -16,8 +21,9 @@ all: programs modules ## build everything into build/
 
 .PHONY: programs
 programs:
-	$(GO) build -trimpath -ldflags '-s -w' -o build/ $(PROGRAMS:%=./cmd/%)
+	$(GO) build -trimpath -ldflags '-s -w $(VERSIONS)' -o build/ $(PROGRAMS:%=./cmd/%)
 	ln -sf tenon-runtime build/nvidia-container-runtime
+	ln -sf tenon-hook build/nvidia-container-runtime-hook
 
 # A mode is a core wasm module without a main: std Go calls that c-shared.
 .PHONY: modules

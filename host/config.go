@@ -22,8 +22,17 @@ type Config struct {
 	DebugLog string `koanf:"debug_log"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `koanf:"log_level"`
-	// ModuleDir is the folder with the modules, NAME.wasm.
+	// ModuleDir is the folder that modules are installed into, as
+	// sha256/DIGEST.wasm.
 	ModuleDir string `koanf:"module_dir"`
+	// ModulesD is the folder with a file NAME.toml for each mode whose module is
+	// installed.
+	ModulesD string `koanf:"modules_d"`
+	// CacheDir is the folder with the compiled code of modules.
+	CacheDir string `koanf:"cache_dir"`
+	// TrustD is the folder with the keys that signatures of modules are held
+	// against when they are installed.
+	TrustD string `koanf:"trust_d"`
 	// Hook is the absolute path of tenon-hook; "" where the runtime looks for
 	// it itself.
 	Hook string `koanf:"hook"`
@@ -37,6 +46,8 @@ type Config struct {
 	AcceptEnvWhenUnprivileged bool    `koanf:"accept_env_when_unprivileged"`
 	LdCache                   LdCache `koanf:"ldcache"`
 	Limits                    Limits  `koanf:"limits"`
+	// Traces is one of TracesOn, TracesOff and TracesAudit.
+	Traces string `koanf:"traces"`
 	// ModeTables holds the table of each mode, by the mode's name: for each
 	// dotted key below it the answer to the query config, a string as it is and
 	// anything else as compact JSON.
@@ -71,8 +82,12 @@ func DefaultConfig() Config {
 		Mode:                      []string{"auto"},
 		Runtimes:                  []string{"runc", "crun"},
 		LogLevel:                  "info",
-		ModuleDir:                 "/usr/lib/tenon/modules",
+		ModuleDir:                 "/var/lib/tenon/modules",
+		ModulesD:                  ModulesFolder,
+		CacheDir:                  "/var/cache/tenon",
+		TrustD:                    "/etc/tenon/trust.d",
 		DriverRoot:                "/",
+		Traces:                    TracesOn,
 		DeviceAccess:              "rw",
 		AcceptEnvWhenUnprivileged: true,
 		// Those of ABI version 1, "Limits" in sdk/ABI.md.

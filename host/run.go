@@ -19,14 +19,30 @@ const (
 
 // Result is what a mode discovered for one container.
 type Result struct {
+	// TraceLeaf is what the module emitted, its Explain lines on why its edits
+	// are what they are among it.
+	TraceLeaf
 	// Edits are decoded, valid, and empty where the mode has nothing to change.
 	// Device numbers in them are still the mode's word; see [Resolve].
 	Edits discover.Edits
 	// Applicable is false where the mode says that this machine or container is
 	// not its own. Edits are empty then.
 	Applicable bool
-	// Explain are the mode's lines on why its edits are what they are.
-	Explain []string
+	// Recording is what the module asked; nil where it has not run.
+	Recording *Recording
+}
+
+// Conclude makes a result of what a module emitted, now or when its trace was
+// left. An error wraps [discover.ErrInvalidEdits]: the module is at fault.
+func Conclude(mode string, leaf TraceLeaf) (Result, error) {
+	r := Result{TraceLeaf: leaf, Edits: discover.Edits{ABI: discover.ABI}}
+	if leaf.Result != ResultDone {
+		return r, nil
+	}
+	r.Applicable = true
+	var err error
+	r.Edits, err = DecodeEdits(mode, leaf.Documents)
+	return r, err
 }
 
 // NewRun opens the roots that a run of the module of a mode may look at, for the

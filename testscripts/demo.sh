@@ -55,7 +55,7 @@ grep -H . "$dir"/csv/*.csv
 
 say "tenon: two programs, one module, one configuration"
 mkdir -p "$dir/bin" "$dir/modules"
-cp "$build/tenon-runtime" "$build/tenon-hook" "$dir/bin/"
+cp "$build/tenon-runtime" "$build/tenon-engine" "$build/tenon-hook" "$dir/bin/"
 cp "$build/modules/csv.wasm" "$dir/modules/"
 cat >"$dir/config.toml" <<TOML
 mode = "csv"

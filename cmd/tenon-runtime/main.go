@@ -11,19 +11,20 @@
 // or asked for its state. And either all edits are in config.json, or none.
 //
 // Read main.go first: create is the whole story. call.go is the command line,
-// bundle.go the config.json, report.go the one door for errors.
+// bundle.go the config.json, ask.go the way to the modes, report.go the one door
+// for errors. What would slow every start down, the reader of the configuration
+// and the WebAssembly engine, is in a program of its own, tenon-engine.
 package main
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/tenon-runtime/tenon/discover"
 	"github.com/tenon-runtime/tenon/host"
-	"github.com/tenon-runtime/tenon/host/config"
-	"github.com/tenon-runtime/tenon/host/wasm"
 )
 
 func main() {
@@ -41,24 +42,23 @@ func run(args, env []string, stderr io.Writer) int {
 
 // serve carries out one call. It returns only to say why it could not.
 func serve(c call, program string, args, env []string) error {
-	var runtimes []string
+	stages := host.NewStages(os.Getenv(host.StagesVariable))
+	settings := settingsFor(program, env)
+	stages.Mark("settings")
 	if c.creates() {
-		config, err := config.Read(program, os.Getenv)
-		if err != nil {
+		if settings.Problem != "" {
+			return errors.New(settings.Problem)
+		}
+		if err := create(c, program, settings.Config, env, stages); err != nil {
 			return err
 		}
-		if err := create(context.Background(), c, config); err != nil {
-			return err
-		}
-		runtimes = config.Runtimes
-	} else {
-		runtimes = config.Runtimes(program, os.Getenv)
+		stages.End(program)
 	}
-	return become(runtimes, args, env, os.Getenv("PATH"))
+	return become(settings.Config.Runtimes, args, env, os.Getenv("PATH"))
 }
 
 // create does what tenon is for: bundle, request, modes, edits, bundle.
-func create(ctx context.Context, c call, config host.Config) error {
+func create(c call, program string, config host.Config, env []string, stages *host.Stages) error {
 	modes, err := config.Modes()
 	if err != nil || len(modes) == 0 {
 		return err
@@ -67,25 +67,25 @@ func create(ctx context.Context, c call, config host.Config) error {
 	if err != nil {
 		return err
 	}
-	log := openLog(config, b.path)
-	req := b.spec.Request()
-	var answers []discover.ModeEdits
-	for _, mode := range modes {
-		answer, err := wasm.Discover(ctx, config, mode, req, b.root(req), log)
-		if err != nil {
-			return err
-		}
-		if err := host.Resolve(config, mode, &answer.Edits); err != nil {
-			return err
-		}
-		answers = append(answers, discover.ModeEdits{Mode: mode, Edits: answer.Edits})
-	}
-	edits, err := discover.Merge(answers)
+	stages.Mark("bundle")
+	log := host.OpenLog(config).With("bundle", b.base)
+	answers, err := ask(program, config, modes, b, env, log)
 	if err != nil {
 		return err
 	}
-	if edits.Empty() {
-		return nil
+	stages.Mark("ask")
+	var parts []discover.ModeEdits
+	for _, answer := range answers {
+		edits, err := checked(config, answer)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, discover.ModeEdits{Mode: answer.Mode, Edits: edits})
+	}
+	stages.Mark("check")
+	edits, err := discover.Merge(parts)
+	if err != nil || edits.Empty() {
+		return err
 	}
 	hooks, err := programs(config)
 	if err != nil {
@@ -98,5 +98,17 @@ func create(ctx context.Context, c call, config host.Config) error {
 	if err != nil {
 		return err
 	}
+	stages.Mark("apply")
+	defer stages.Mark("write")
 	return b.write(content)
+}
+
+// checked returns the edits of one mode as they may be applied. An answer is as
+// little trusted when it comes from a trace as when the module has just run.
+func checked(config host.Config, answer host.Answer) (discover.Edits, error) {
+	result, err := host.Conclude(answer.Mode, answer.TraceLeaf)
+	if err != nil {
+		return discover.Edits{}, fmt.Errorf("mode %s: %w", answer.Mode, err)
+	}
+	return result.Edits, host.Resolve(config, answer.Mode, &result.Edits)
 }

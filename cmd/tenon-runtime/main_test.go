@@ -3,6 +3,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,28 +15,43 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tenon-runtime/tenon/host"
+	"github.com/tenon-runtime/tenon/host/config"
 )
 
-func TestMain(m *testing.M) {
-	program := func() { os.Exit(run(os.Args, os.Environ(), os.Stderr)) }
-	testscript.Main(m, map[string]func(){
-		"tenon-runtime":            program,
-		"nvidia-container-runtime": program,
-		"copy-of-tenon":            program,
-	})
-}
-
-// TestScripts runs testscripts/runtime: the program as its callers start it,
-// with the real modes and a low-level runtime of two lines of shell.
+// TestScripts runs testscripts/runtime: the programs as they are shipped and as
+// their callers start them, with the real modes and a low-level runtime of two
+// lines of shell.
 func TestScripts(t *testing.T) {
 	root := trustedFolder(t)
-	modules := filepath.Join(root, "modules")
+	bin := filepath.Join(root, "bin")
+	for _, program := range []string{"tenon-runtime", "tenon-engine", "tenon-hook", "tenon"} {
+		// The id makes it a build that keeps settings and traces.
+		build(t, "-ldflags=-s -w -X github.com/tenon-runtime/tenon/host.build=test", "-o", bin+"/", "../"+program)
+	}
+	for _, name := range []string{"nvidia-container-runtime", "copy-of-tenon"} {
+		data, err := os.ReadFile(bin + "/tenon-runtime")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(bin, name), data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, mode := range []string{"csv", "legacy"} {
-		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w",
-			"-o", filepath.Join(modules, mode+".wasm"), "../../modules/"+mode)
-		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("building the %s mode: %v\n%s", mode, err, out)
+		file := filepath.Join(root, "modules", mode+".wasm")
+		build(t, "-buildmode=c-shared", "-ldflags=-s -w", "-o", file, "../../modules/"+mode)
+		code, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest, err := os.ReadFile("../../modules/" + mode + "/manifest.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := install(file, filepath.Join(root, "modules.d"), code, manifest); err != nil {
+			t.Fatal(err)
 		}
 	}
 	testscript.Run(t, testscript.Params{
@@ -44,8 +61,9 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("MODULES", modules)
-			env.Setenv("PATH", filepath.Join(env.WorkDir, "bin")+":"+env.Getenv("PATH"))
+			env.Setenv("INSTALLED", filepath.Join(root, "modules.d"))
+			env.Setenv("TENON_STATE", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("PATH", filepath.Join(env.WorkDir, "bin")+":"+bin+":"+env.Getenv("PATH"))
 			return os.MkdirAll(filepath.Join(env.WorkDir, "bin"), 0o755)
 		},
 		Condition: func(cond string) (bool, error) {
@@ -65,6 +83,19 @@ func TestScripts(t *testing.T) {
 			"mknod":  mknod,
 		},
 	})
+}
+
+// build runs go build, for wasm where it makes a module.
+func build(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"build", "-trimpath"}, args...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if args[0] == "-buildmode=c-shared" {
+		cmd.Env = append(cmd.Env, "GOOS=wasip1", "GOARCH=wasm")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build %v: %v\n%s", args, err, out)
+	}
 }
 
 // trustedFolder makes a folder in which tenon uses modules: nobody but root and
@@ -154,7 +185,52 @@ func guest(ts *testscript.TestScript, neg bool, args []string) {
 	if data != "" {
 		module = append(module, section(11, join([]byte{1, 0, 0x41, 0, 0x0b}, text(data))...)...)
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[1]), module, 0o644))
+	ts.Check(install(ts.MkAbs(args[1]), ts.MkAbs("modules.d"), module, []byte(guestManifest)))
+}
+
+// guestManifest is that of the modules of guest.
+const guestManifest = `{"abi":{"major":1,"minor":0},"name":"acme.example/guest","version":"1.0.0","grants":{},
+	"edits":{"env":["A","B"],"devices":["/dev/**"]}}`
+
+// install writes a module with its manifest to file, and beside modules_d what
+// "tenon module install" would write there, everything being accepted.
+func install(file, modulesD string, code, manifest []byte) error {
+	code, err := host.WithManifest(code, manifest)
+	if err != nil {
+		return err
+	}
+	manifest, err = host.ManifestOf(code)
+	if err != nil {
+		return err
+	}
+	var accepted struct {
+		Grants json.RawMessage `json:"grants"`
+		Edits  json.RawMessage `json:"edits"`
+	}
+	if err := json.Unmarshal(manifest, &accepted); err != nil {
+		return err
+	}
+	text, err := json.Marshal(accepted)
+	if err != nil {
+		return err
+	}
+	name := strings.TrimSuffix(filepath.Base(file), ".wasm")
+	entry, err := config.Module{Installed: host.Installed{
+		Name: name, Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(code)), File: file, Order: config.DefaultOrder,
+		Manifest: string(manifest), Accepted: string(text),
+	}}.TOML(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	for path, data := range map[string][]byte{file: code, filepath.Join(modulesD, name+".toml"): entry} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func join(parts ...[]byte) []byte {

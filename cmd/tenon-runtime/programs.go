@@ -19,7 +19,7 @@ const hookSeconds = 10
 func programs(config host.Config) (discover.Programs, error) {
 	nvidiaHook, seconds, err := config.NVIDIAHook()
 	return discover.Programs{
-		TenonHook:         tenonHook(config.Hook),
+		TenonHook:         tenonProgram("tenon-hook", config.Hook),
 		HookTimeout:       hookSeconds,
 		NVIDIAHook:        nvidiaHook,
 		NVIDIAHookTimeout: seconds,
@@ -27,17 +27,17 @@ func programs(config host.Config) (discover.Programs, error) {
 	}, err
 }
 
-// tenonHook returns the path of tenon-hook: the configured one, else the one
-// beside our own program, else the one that packages install. It will run as
-// root, so it must be a file that only root can change.
-func tenonHook(configured string) string {
+// tenonProgram returns the path of a program of tenon's: the configured one, else
+// the one beside our own program, else the one that packages install; "" where
+// there is none. It will run as root, so it must be a file that only root can
+// change.
+func tenonProgram(name, configured string) string {
 	candidates := []string{configured}
 	if configured == "" {
-		candidates = nil
+		candidates = []string{"/usr/bin/" + name}
 		if self, err := os.Readlink("/proc/self/exe"); err == nil {
-			candidates = append(candidates, filepath.Join(filepath.Dir(self), "tenon-hook"))
+			candidates = []string{filepath.Join(filepath.Dir(self), name), "/usr/bin/" + name}
 		}
-		candidates = append(candidates, "/usr/bin/tenon-hook")
 	}
 	for _, file := range candidates {
 		f, err := host.OpenTrusted(file)

@@ -6,14 +6,14 @@
 // a program that only needs to know them is not slowed by what it takes to read
 // them.
 //
-// It never looks at the machine beyond its own files, and it never writes one.
+// It never looks at the machine beyond its own files, and it never writes one; what
+// a file of modules_d is to say is Module.TOML, and who installs a module writes it.
 package config
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,6 +28,7 @@ import (
 
 const (
 	configFolder = "/etc/tenon"
+	configParts  = "config.d" // in it
 	// configVariable names another file. It stands alone: config.d is not read.
 	configVariable = "TENON_CONFIG"
 )
@@ -72,38 +73,42 @@ func Read(program string, getenv func(string) string) (host.Config, error) {
 	return l.mustConfig(), nil
 }
 
-// Check reads as Read does and tells everything that is wrong or
-// does nothing, in the order of the files, with the files that it read. environ
-// is as os.Environ gives it.
-func Check(program string, environ []string) (files []string, problems []Problem) {
-	l := load(program, func(name string) string {
-		for _, e := range environ { // the first one counts, as for os.Getenv
+// ReadSettings reads as Read does, and tells all that was looked at. environ is
+// as os.Environ gives it.
+func ReadSettings(program string, environ []string) host.Settings {
+	getenv := getenvOf(environ)
+	l := load(program, getenv)
+	s := host.Settings{Config: l.mustConfig(), Sources: l.sources}
+	for _, p := range l.problems {
+		if p.Level == Wrong {
+			s.Config, s.Problem = newLoader(program).mustConfig(), p.Error()
+			s.Config.Runtimes = Runtimes(program, getenv)
+			break
+		}
+	}
+	return s
+}
+
+// getenvOf is os.Getenv over a list as os.Environ gives it: the first one counts.
+func getenvOf(environ []string) func(string) string {
+	return func(name string) string {
+		for _, e := range environ {
 			if v, ok := strings.CutPrefix(e, name+"="); ok {
 				return v
 			}
 		}
 		return ""
-	})
-	l.unknownVariables(environ)
-	l.missingModules()
-	return l.files, l.problems
+	}
 }
 
-// missingModules tells the modes that are named and have no module. A create
-// would tell it too.
-func (l *loader) missingModules() {
-	if slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Level == Wrong }) {
-		return // what is named is not known
-	}
-	c := l.mustConfig()
-	for _, mode := range c.Mode {
-		file := filepath.Join(c.ModuleDir, mode+".wasm")
-		if _, err := os.Stat(file); mode == "auto" || err == nil {
-			continue
-		}
-		place := l.from["mode"]
-		l.problem(Wrong, place, fmt.Sprintf("mode %q has no module %s; install it, or set module_dir", mode, file))
-	}
+// Check reads as Read does and tells everything that is wrong or
+// does nothing, in the order of the files, with the files that it read. environ
+// is as os.Environ gives it.
+func Check(program string, environ []string) (files []string, problems []Problem) {
+	l := load(program, getenvOf(environ))
+	l.unknownVariables(environ)
+	l.checkModules()
+	return l.files, l.problems
 }
 
 // loader lays the sources over each other. It goes on after a problem, without
@@ -113,7 +118,10 @@ type loader struct {
 	keys     []configKey
 	from     map[string]string // where a value comes from, by its joined path; the defaults are not in it
 	files    []string
+	sources  []string // files and folders that were looked at, there or not
 	problems []Problem
+
+	installed []host.Installed // never nil: no other module is run
 }
 
 // pathSep joins the parts of a path for koanf. It is a control character, which no
@@ -121,7 +129,7 @@ type loader struct {
 const pathSep = "\x1f"
 
 func newLoader(program string) *loader {
-	l := &loader{k: koanf.New(pathSep), keys: configKeys(), from: map[string]string{}}
+	l := &loader{k: koanf.New(pathSep), keys: configKeys(), from: map[string]string{}, installed: []host.Installed{}}
 	defaults := map[string]any{}
 	for _, k := range l.keys {
 		defaults[k.path] = k.def
@@ -141,6 +149,7 @@ func load(program string, getenv func(string) string) *loader {
 		l.tenonFiles(configFolder, getenv(configVariable))
 	}
 	l.variables(getenv)
+	l.readModules()
 	return l
 }
 
@@ -181,6 +190,7 @@ func (l *loader) config() (host.Config, error) {
 	if err := l.k.Unmarshal("", &c); err != nil {
 		return c, err
 	}
+	c.Installed = l.installed
 	c.ModeTables = map[string]map[string]string{}
 	tables, _ := l.k.Get("modes").(map[string]any)
 	for mode, table := range tables {
@@ -234,9 +244,10 @@ func (l *loader) tenonFiles(folder, named string) {
 		}
 		return
 	}
+	l.sources = append(l.sources, filepath.Join(folder, configParts))
 	names, err := configNames(folder)
 	if err != nil {
-		l.problem(Wrong, filepath.Join(folder, "config.d"), host.OneLine(withoutPath(err)))
+		l.problem(Wrong, filepath.Join(folder, configParts), host.OneLine(withoutPath(err)))
 	}
 	for _, name := range names {
 		l.layer(name)
@@ -246,7 +257,7 @@ func (l *loader) tenonFiles(folder, named string) {
 // configNames lists the files to read. The first need not exist.
 func configNames(folder string) ([]string, error) {
 	names := []string{filepath.Join(folder, "config.toml")}
-	parts := filepath.Join(folder, "config.d")
+	parts := filepath.Join(folder, configParts)
 	entries, err := os.ReadDir(parts) // sorted by name
 	if errors.Is(err, fs.ErrNotExist) {
 		return names, nil
@@ -282,6 +293,7 @@ func (l *loader) lay(f tomlFile) {
 // open reads and parses a file; false where there is none. What cannot be used
 // is a problem, and an empty file.
 func (l *loader) open(name string) (tomlFile, bool) {
+	l.sources = append(l.sources, name)
 	data, err := readConfigFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return tomlFile{}, false

@@ -74,7 +74,8 @@ func good(t *testing.T, l *loader) host.Config {
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	want := host.Config{
 		Mode: []string{"auto"}, Runtimes: []string{"runc", "crun"}, LogLevel: "info",
-		ModuleDir: "/usr/lib/tenon/modules", DriverRoot: "/", DeviceAccess: "rw", AcceptEnvWhenUnprivileged: true,
+		ModuleDir: "/var/lib/tenon/modules", ModulesD: "/etc/tenon/modules.d", CacheDir: "/var/cache/tenon", TrustD: "/etc/tenon/trust.d",
+		DriverRoot: "/", DeviceAccess: "rw", AcceptEnvWhenUnprivileged: true, Traces: "on", Installed: []host.Installed{},
 		Limits: host.Limits{
 			WallMS: 2000, MemoryPages: 1024, Queries: 4096, AnswerBytes: 1048576,
 			AnswersBytes: 8388608, EditsBytes: 1048576, LogBytes: 65536, GlobEntries: 20000,
@@ -87,7 +88,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			"legacy": {"hook_path": "nvidia-container-runtime-hook", "hook_timeout": "120"},
 		},
 	}
-	if got := host.DefaultConfig(); !reflect.DeepEqual(got, want) {
+	if got := defaultConfig(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	// Nothing there at all is the defaults, too.
@@ -180,7 +181,7 @@ func parsed(text string, environ ...string) *loader {
 func TestAProblemIsToldWithFileLineAndRemedy(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"\n\nruntmes = [\"runc\"]", `/x/config.toml:3: no such key "runtmes"; did you mean "runtimes"`},
-		{"colour = 1", `/x/config.toml:1: no such key "colour"; the keys are accept_env_when_unprivileged, debug_log, device_access, driver_root, hook, ldcache, limits, log_level, mode, modes, module_dir, runtimes, strict`},
+		{"colour = 1", `/x/config.toml:1: no such key "colour"; the keys are accept_env_when_unprivileged, cache_dir, debug_log, device_access, driver_root, hook, ldcache, limits, log_level, mode, modes, module_dir, modules_d, runtimes, strict, traces, trust_d`},
 		{"[limits]\nwal_ms = 1", `/x/config.toml:2: no such key "limits.wal_ms"; did you mean "limits.wall_ms"`},
 		{"limits = { x = 1 }", `/x/config.toml:1: no such key "limits.x"; the keys of limits are answer_bytes, answers_bytes, edits_bytes, glob_entries, log_bytes, memory_pages, queries, wall_ms`},
 		{"[limts]\nwall_ms = 1", `/x/config.toml:1: no such key "limts"; did you mean "limits"`},
@@ -293,7 +294,7 @@ func TestReadConfigGivesTheDefaultsWithTheError(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %s", test.named, err, test.want)
 		}
-		if !reflect.DeepEqual(c, host.DefaultConfig()) {
+		if !reflect.DeepEqual(c, defaultConfig()) {
 			t.Errorf("%s: the configuration is not the defaults: %+v", test.named, c)
 		}
 	}
@@ -392,6 +393,14 @@ func TestReadRuntimesAlwaysAnswers(t *testing.T) {
 	}
 }
 
+// defaultConfig is host.DefaultConfig as Read gives it: with the list of what is
+// installed, which is empty.
+func defaultConfig() host.Config {
+	c := host.DefaultConfig()
+	c.Installed = []host.Installed{}
+	return c
+}
+
 func FuzzConfig(f *testing.F) {
 	for _, seed := range []string{
 		"", "mode = 'csv'\nruntimes = ['runc']\n[limits]\nwall_ms = 1\n", "runtmes = 1", "[modes.\"a.b\".\"c\\n\"]\nx = { y = [ {z = 1} ] }",
@@ -413,7 +422,7 @@ func FuzzConfig(f *testing.F) {
 			return
 		}
 		list, ok := runtimesIn([]byte(text), "runtimes", l.keys[slices.IndexFunc(l.keys, func(k configKey) bool { return k.path == "runtimes" })])
-		if ok && !slices.Equal(list, c.Runtimes) || !ok && !slices.Equal(c.Runtimes, host.DefaultConfig().Runtimes) {
+		if ok && !slices.Equal(list, c.Runtimes) || !ok && !slices.Equal(c.Runtimes, defaultConfig().Runtimes) {
 			t.Errorf("Runtimes %q, Read %q", list, c.Runtimes)
 		}
 		var again map[string]any
@@ -440,8 +449,8 @@ func TestTheInstalledFileShowsTheDefaults(t *testing.T) {
 		text.WriteString(line)
 	}
 	l := parsed(text.String())
-	if c := good(t, l); !reflect.DeepEqual(c, host.DefaultConfig()) {
-		t.Errorf("got  %+v\nwant %+v", c, host.DefaultConfig())
+	if c := good(t, l); !reflect.DeepEqual(c, defaultConfig()) {
+		t.Errorf("got  %+v\nwant %+v", c, defaultConfig())
 	}
 	if len(l.from) < 10 {
 		t.Errorf("only %d keys were seen: %v", len(l.from), l.from)

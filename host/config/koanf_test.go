@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/tenon-runtime/tenon/host"
 )
 
 // The tests here are about what koanf, its decoding and its neighbours would do
@@ -161,7 +159,7 @@ func TestKoanfStrayVariablesStopNothing(t *testing.T) {
 		}
 		return ""
 	})
-	if err != nil || !reflect.DeepEqual(c, host.DefaultConfig()) {
+	if err != nil || !reflect.DeepEqual(c, defaultConfig()) {
 		t.Errorf("error %v, configuration %+v", err, c)
 	}
 }

@@ -68,7 +68,7 @@ path = "nvidia-ctk"
 
 // nvidiaDefaults are the defaults under NVIDIA's name.
 func nvidiaDefaults() host.Config {
-	c := host.DefaultConfig()
+	c := defaultConfig()
 	c.DeviceAccess = "rwm"
 	return c
 }

@@ -51,19 +51,43 @@ func Discover(ctx context.Context, c host.Config, mode string, req *discover.Req
 }
 
 func discoverMode(ctx context.Context, c host.Config, mode string, req *discover.Request, containerRoot string, log *slog.Logger) (host.Result, error) {
-	start := time.Now()
 	file := filepath.Join(c.ModuleDir, mode+".wasm")
+	var installed *host.Installed
+	var err error
+	if c.Installed != nil {
+		if installed, err = c.ModuleOf(mode); err != nil {
+			return host.Result{}, err
+		}
+		file = installed.File
+		if c.Limits, err = c.LimitsOf(mode); err != nil {
+			return host.Result{}, err
+		}
+	}
 	code, err := readModule(file)
 	if err != nil {
 		return host.Result{}, err
+	}
+	if installed != nil {
+		if err := installed.CheckModule(code); err != nil {
+			return host.Result{}, fmt.Errorf("%s: %w", file, err)
+		}
 	}
 	r, err := host.NewRun(c, mode, req, containerRoot, log)
 	if err != nil {
 		return host.Result{}, err
 	}
-	g := &guest{run: r, config: c, mode: mode, log: log, random: newRandom()}
+	return runModule(ctx, file, code, &guest{run: r, ask: r.Query, config: c, mode: mode, log: log, random: newRandom(0)})
+}
+
+// runModule runs code, which was read from file, and gives back the roots of its
+// run.
+func runModule(ctx context.Context, file string, code []byte, g *guest) (host.Result, error) {
+	c, mode, log, r := g.config, g.mode, g.log, g.run
+	start := time.Now()
+	recording := host.Record(g.ask)
+	g.ask = recording.Query
 	var answer uint32
-	err = g.watch(ctx, func() error {
+	err := g.watch(ctx, func() error {
 		defer r.Close()
 		shape, err := scan(code)
 		if err == nil {
@@ -84,7 +108,9 @@ func discoverMode(ctx context.Context, c host.Config, mode string, req *discover
 		log.Warn("lines of the module's log were dropped", "mode", mode, "lines", g.dropped, "limit", c.Limits.LogBytes)
 	}
 	log.Debug("the module has run, interpreted", "mode", mode, "result", answer, "queries", r.Asked(), "took", time.Since(start))
-	return g.conclude(file, answer)
+	result, err := g.conclude(file, answer)
+	result.Recording = recording
+	return result, err
 }
 
 // readModule reads the file of a module, once: what is read is what is run.
@@ -135,13 +161,12 @@ func (g *guest) conclude(file string, answer uint32) (host.Result, error) {
 		if len(g.documents) > 0 {
 			return host.Result{}, fmt.Errorf("%s: emitted edits, and then said that it does not apply", file)
 		}
-		return host.Result{Edits: discover.Edits{ABI: discover.ABI}, Explain: g.explain}, nil
 	default:
 		return host.Result{}, fmt.Errorf("%s: returned %d, which is no result of the ABI", file, int32(answer))
 	}
-	edits, err := host.DecodeEdits(g.mode, g.documents)
+	result, err := host.Conclude(g.mode, host.TraceLeaf{Result: answer, Documents: g.documents, Explain: g.explain})
 	if err != nil {
 		return host.Result{}, fmt.Errorf("%s: %w", file, err)
 	}
-	return host.Result{Edits: edits, Applicable: true, Explain: g.explain}, nil
+	return result, nil
 }

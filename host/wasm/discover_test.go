@@ -36,6 +36,7 @@ func discovered(t *testing.T, c host.Config, module []byte) (host.Result, string
 	file := filepath.Join(c.ModuleDir, "m.wasm")
 	writeFile(t, file, string(module))
 	r, err := Discover(t.Context(), c, "m", requestOf(t, `{"process":{"env":["A=b"]}}`), "", nil)
+	sameCompiled(t, c, module, r, err)
 	return r, file, err
 }
 
@@ -369,7 +370,7 @@ func BenchmarkGoGuest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		g := &guest{run: r, config: c, mode: "guest", log: slog.New(slog.DiscardHandler), random: newRandom()}
+		g := &guest{run: r, ask: r.Query, config: c, mode: "guest", log: slog.New(slog.DiscardHandler), random: newRandom(0)}
 		if answer, err := g.execute(b.Context(), module, shape); err != nil || answer != host.ResultDone {
 			b.Fatal(answer, err)
 		}

@@ -97,9 +97,12 @@ var wasiFuncs = map[string]hostFunc{
 }
 
 // newRandom is the source of random_get. Its output is fixed by
-// https://c2sp.org/chacha8rand, whatever Go it is built with.
-func newRandom() *rand.ChaCha8 {
-	return rand.NewChaCha8([32]byte([]byte("tenon: the same for every module")))
+// https://c2sp.org/chacha8rand, whatever Go it is built with. variant is 0 but
+// for [Trial].
+func newRandom(variant uint64) *rand.ChaCha8 {
+	seed := [32]byte([]byte("tenon: the same for every module"))
+	binary.LittleEndian.PutUint64(seed[:], binary.LittleEndian.Uint64(seed[:])^variant)
+	return rand.NewChaCha8(seed)
 }
 
 // fdWrite writes standard output and standard error to the log.

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command tenon-engine does for tenon-runtime what would slow it down: it reads
+// the configuration, and it runs the modules of modes. tenon-runtime starts it
+// where it has neither settings that hold nor a trace that fits; nobody else has
+// to.
+//
+//	tenon-engine settings PROGRAM
+//	tenon-engine discover PROGRAM ROOT MODE… < config.json
+//
+// PROGRAM is the name that tenon-runtime was started under, ROOT the container's
+// root file system. The reply goes to standard output, in the format of
+// host/answer.go; nothing is ever printed for people. It never changes a
+// container: edits are checked and applied by tenon-runtime.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/tenon-runtime/tenon/discover"
+	"github.com/tenon-runtime/tenon/host"
+	"github.com/tenon-runtime/tenon/host/config"
+	"github.com/tenon-runtime/tenon/host/wasm"
+)
+
+func main() {
+	reply, err := answer(os.Args[1:], os.Stdin)
+	if err != nil {
+		reply = host.EncodeError(err)
+	}
+	if _, err := os.Stdout.Write(reply); err != nil {
+		os.Exit(1)
+	}
+	// After a time-out the module may still be computing: no waiting for it.
+	os.Exit(0)
+}
+
+func answer(args []string, stdin io.Reader) ([]byte, error) {
+	switch {
+	case len(args) == 2 && args[0] == "settings":
+		return host.EncodeSettings(settings(args[1])), nil
+	case len(args) >= 3 && args[0] == "discover":
+		return discovered(args[1], args[2], args[3:], stdin)
+	}
+	return nil, errors.New("tenon-engine: is started by tenon-runtime only")
+}
+
+// settings reads the configuration, and keeps it for the next one to come.
+func settings(program string) host.Settings {
+	started := time.Now()
+	s := config.ReadSettings(program, os.Environ())
+	if err := host.StoreSettings(host.StateFolder(os.Environ()), program, os.Environ(), s, started); err != nil {
+		host.OpenLog(s.Config).Debug("the settings are not kept", "err", err)
+	}
+	return s
+}
+
+// discovered runs the modules of modes for one container, in order, and keeps
+// traces of it.
+func discovered(program, root string, modes []string, stdin io.Reader) ([]byte, error) {
+	s := config.ReadSettings(program, os.Environ())
+	if s.Problem != "" {
+		return nil, errors.New(s.Problem)
+	}
+	data, err := io.ReadAll(stdin)
+	if err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	spec, err := discover.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	log := host.OpenLog(s.Config)
+	var answers []host.Answer
+	for _, mode := range modes {
+		result, err := wasm.Discover(context.Background(), s.Config, mode, spec.Request(), root, log)
+		if err != nil {
+			return nil, err
+		}
+		if err := host.Keep(s.Config, host.StateFolder(os.Environ()), mode, result.Recording, result.TraceLeaf); err != nil {
+			log.Debug("the trace is not kept", "mode", mode, "err", err)
+		}
+		answers = append(answers, host.Answer{Mode: mode, TraceLeaf: result.TraceLeaf})
+	}
+	return host.EncodeAnswers(answers), nil
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fill gives every field of a value one of its own, so that a field that is lost
+// or mixed up with another one shows.
+func fill(v reflect.Value, n *int) {
+	*n++
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(fmt.Sprintf("text %d", *n))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int:
+		v.SetInt(int64(*n))
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		fill(v.Index(0), n)
+		fill(v.Index(1), n)
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		for range 2 {
+			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+			fill(key, n)
+			fill(value, n)
+			v.SetMapIndex(key, value)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i), n)
+		}
+	default:
+		panic("no rule for " + v.Type().String())
+	}
+}
+
+func filled() (s Settings) {
+	n := 0
+	fill(reflect.ValueOf(&s).Elem(), &n)
+	return s
+}
+
+func TestSettingsKeepEveryField(t *testing.T) {
+	want := filled()
+	got, witness, err := decodeSettings(want.encode())
+	if err != nil || witness != want.witness() {
+		t.Fatalf("error %v", err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	reply, err := DecodeSettings(EncodeSettings(want))
+	if err != nil || !reflect.DeepEqual(reply, want) {
+		t.Errorf("as a reply: error %v, %+v", err, reply)
+	}
+}
+
+// keptSettings keeps settings about a file of the test's own.
+func keptSettings(t *testing.T) (state, source string, s Settings) {
+	t.Helper()
+	build = "test"
+	t.Cleanup(func() { build = "" })
+	dir := trustedDir(t)
+	state, source = filepath.Join(dir, "state"), filepath.Join(dir, "etc", "config.toml")
+	if err := os.Mkdir(filepath.Dir(source), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, source, "strict = true\n")
+	s = Settings{Config: DefaultConfig(), Sources: []string{source, filepath.Join(dir, "etc", "none"), filepath.Dir(source)}}
+	s.Config.Strict = true
+	// As if the file had been there for an hour.
+	if err := StoreSettings(state, "tenon-runtime", nil, s, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	return state, source, s
+}
+
+func TestSettingsHoldWhileNothingChanges(t *testing.T) {
+	state, source, s := keptSettings(t)
+	got, ok := LoadSettings(state, "tenon-runtime", []string{"PATH=/bin"})
+	if !ok || !got.Config.Strict || !reflect.DeepEqual(got.Config.Runtimes, s.Config.Runtimes) {
+		t.Fatalf("%v, %+v", ok, got)
+	}
+	for name, environ := range map[string][]string{
+		"another name":       nil,
+		"a variable of ours": {"TENON_MODE=csv"},
+		"NVIDIA's file":      {"NVIDIA_CTK_CONFIG_FILE_PATH=/x"},
+	} {
+		program := "tenon-runtime"
+		if environ == nil {
+			program = "nvidia-container-runtime"
+		}
+		if _, ok := LoadSettings(state, program, environ); ok {
+			t.Errorf("%s: the settings of another are used", name)
+		}
+	}
+	_ = source
+}
+
+func TestSettingsEndWithAnyChange(t *testing.T) {
+	for name, change := range map[string]func(source string) error{
+		"written in place, with the same size and modification time": func(source string) error {
+			st, err := os.Stat(source)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(source, []byte("strict=false\n\n"), 0o644); err != nil {
+				return err
+			}
+			return os.Chtimes(source, st.ModTime(), st.ModTime())
+		},
+		"replaced": func(source string) error {
+			if err := os.WriteFile(source+".new", []byte("strict = true\n"), 0o644); err != nil {
+				return err
+			}
+			return os.Rename(source+".new", source)
+		},
+		"removed":                   os.Remove,
+		"another mode":              func(source string) error { return os.Chmod(source, 0o666) },
+		"a file that was not there": func(source string) error { return os.WriteFile(filepath.Dir(source)+"/none", nil, 0o644) },
+		"a folder on the way that others may write to": func(source string) error {
+			return os.Chmod(filepath.Dir(filepath.Dir(source)), 0o777)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state, source, _ := keptSettings(t)
+			if _, ok := LoadSettings(state, "tenon-runtime", nil); !ok {
+				t.Fatal("they do not hold from the start")
+			}
+			if err := change(source); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(name, "a folder on the way") {
+				// The store is below it as well, and refuses first.
+				defer os.Chmod(filepath.Dir(filepath.Dir(source)), 0o755)
+			}
+			if _, ok := LoadSettings(state, "tenon-runtime", nil); ok {
+				t.Error("the old settings are used")
+			}
+		})
+	}
+}
+
+func TestSettingsOfAMomentAgoAreNotKept(t *testing.T) {
+	state, source, s := keptSettings(t)
+	writeFile(t, source, "strict = false\n")
+	if err := StoreSettings(state, "tenon-runtime", nil, s, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := LoadSettings(state, "tenon-runtime", nil); ok {
+		t.Error("a change in the same tick could not be told")
+	}
+	s.Problem = "config.toml:1: is broken"
+	if err := StoreSettings(state, "tenon-runtime", nil, s, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := LoadSettings(state, "tenon-runtime", nil); ok {
+		t.Error("a problem is kept, which may be mended where no source shows it")
+	}
+}
+
+func TestRepliesOfAnotherBuildAreTold(t *testing.T) {
+	for name, reply := range map[string][]byte{
+		"nothing": nil, "text": []byte("hello"), "cut": EncodeSettings(filled())[:200], "longer": append(EncodeSettings(filled()), 0),
+		"answers": EncodeAnswers([]Answer{{Mode: "csv"}}), "an error without words": {replyError},
+	} {
+		if _, err := DecodeSettings(reply); err == nil || err.Error() != errReply.Error() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := DecodeSettings(EncodeError(errNoTraces)); err == nil || err.Error() != errNoTraces.Error() {
+		t.Errorf("an error becomes %v", err)
+	}
+	want := []Answer{{"csv", TraceLeaf{ResultDone, [][]byte{[]byte("{}"), {}}, []string{"because"}}}, {"legacy", TraceLeaf{ResultNotApplicable, [][]byte{}, []string{}}}}
+	got, err := DecodeAnswers(EncodeAnswers(want))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("error %v, got %+v", err, got)
+	}
+	for i := range EncodeAnswers(want) {
+		if _, err := DecodeAnswers(EncodeAnswers(want)[:i]); err == nil {
+			t.Errorf("%d bytes are taken for a reply", i)
+		}
+	}
+}
+
+// FuzzSettings holds that no file of settings does more than be refused.
+func FuzzSettings(f *testing.F) {
+	s := filled()
+	f.Add(s.encode())
+	f.Add([]byte(settingsMagic))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, _, err := decodeSettings(data)
+		if err != nil {
+			return
+		}
+		again, _, err := decodeSettings(s.encode())
+		if err != nil || !reflect.DeepEqual(again, s) {
+			t.Fatalf("error %v: %+v became %+v", err, s, again)
+		}
+	})
+}

@@ -19,6 +19,10 @@ const (
 	IOError         Code = -7 // the machine would not say
 	WrongState      Code = -8 // asked outside tenon_discover
 	OverBudget      Code = -9 // this run has asked too much; every later query fails likewise
+
+	// notRecorded is what a recording, see [Machine], has for a question that is
+	// not in it. It is no code of the ABI, and no guest meets it.
+	notRecorded Code = -1000
 )
 
 // Error says what c means, without the thing that was asked for.
@@ -42,6 +46,8 @@ func (c Code) Error() string {
 		return "asked outside tenon_discover; this is a bug of the mode"
 	case OverBudget:
 		return "the mode has asked more than its limits allow"
+	case notRecorded:
+		return "not in this recorded machine; record it anew"
 	}
 	return "unknown error " + strconv.Itoa(int(c))
 }

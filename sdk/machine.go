@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +28,24 @@ import (
 //	driver/         the driver root, if it is not root/
 //	driver_devices  its device nodes, as in devices
 //	container/      the container's root file system, if it has one
+//	queries         what one run asked, and was told, if it is a recording
+//
+// With a file queries, which "tenon module run --record" writes, the machine is a
+// recording: it answers what was asked then, and a query that was not asked fails
+// the test. A line of queries is a query, a root, a key in quotes and the answer:
+//
+//	env host "ACME_VISIBLE_DEVICES" "all"
+//	config host "driver_root" "/"
+//	glob driver "/dev/acme[0-9]*" "/dev/acme0" "/dev/acme1"
+//	stat driver "/dev/acme0" in "devices"
+//	stat driver "/usr/lib/libacme.so" f 0 0 0644 0 0 4096
+//	read host "/sys/module/acme/version" in "root/sys/module/acme/version"
+//	env host "ACME_MODE" not-found
+//
+// The answer is one text in quotes or, of a list, any number; the record of a
+// stat as in devices, with the size in the place of the path; "in" and the file
+// that holds it; the name of an error; or "redacted", which nobody knows any more.
+// What a [Request] gives stands before what was recorded.
 //
 // Links may be absolute; they resolve inside their root. All files belong to
 // root; a file has mode 0755 if its owner may execute it in the folder, else
@@ -35,6 +54,8 @@ import (
 type Machine struct {
 	roots   [3]*node // by Root; nil if there is none
 	ldcache []library
+
+	recorded map[asked]told // of a recording
 }
 
 type library struct{ soname, path string }
@@ -73,6 +94,9 @@ func OpenMachine(dir string) (*Machine, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	if err := m.readQueries(dir, &budget); err != nil {
+		return nil, err
 	}
 	return m, eachLine(filepath.Join(dir, "ldcache"), func(line string) error {
 		f := strings.Fields(line)
@@ -146,11 +170,24 @@ type Request struct {
 // Context returns a context whose answers come from the recorded machine, with
 // the meaning that ABI.md gives them. Nothing limits how much is asked.
 func (m *Machine) Context(r Request) *Context {
-	config := map[string]string{"strict": "false", "driver_root": "/"}
-	maps.Copy(config, r.Config)
-	r.Config = config
 	c := &Context{}
-	c.ask = func(op Op, root Root, key string) ([]byte, Code) { return m.answer(&r, op, root, key) }
+	if m.recorded != nil {
+		c.ask = func(op Op, root Root, key string) ([]byte, Code) {
+			answer, code := m.recordedAnswer(&r, op, root, key)
+			if q := (asked{op, root, key}).String(); code == notRecorded && !slices.Contains(c.missing, q) {
+				c.missing = append(c.missing, q)
+			}
+			return answer, code
+		}
+	} else {
+		r.Config = withDefaults(r.Config)
+		c.ask = func(op Op, root Root, key string) ([]byte, Code) { return m.answer(&r, op, root, key) }
+	}
+	answer := c.ask
+	c.ask = func(op Op, root Root, key string) ([]byte, Code) {
+		c.asked = append(c.asked, asked{op, root, key}.String())
+		return answer(op, root, key)
+	}
 	c.emit = func(kind int32, text string) Code {
 		c.emitted = append(c.emitted, emission{kind: kind, text: text})
 		return 0
@@ -159,8 +196,23 @@ func (m *Machine) Context(r Request) *Context {
 	return c
 }
 
+func withDefaults(given map[string]string) map[string]string {
+	config := map[string]string{"strict": "false", "driver_root": "/"}
+	maps.Copy(config, given)
+	return config
+}
+
 // recording is what a native context keeps and a guest's does not.
-type recording struct{ emitted []emission }
+type recording struct {
+	emitted []emission
+	missing []string // questions that a recorded machine does not hold
+	asked   []string // all of them
+}
+
+// Asked are the questions so far, as the file queries has them, in their order.
+// It is there for tests, such as one of what a manifest must grant, and not in a
+// guest.
+func (c *Context) Asked() []string { return c.asked }
 
 type emission struct {
 	kind int32

@@ -134,7 +134,7 @@ func TestRealPathsOfSourcesAreMounted(t *testing.T) {
 	}
 }
 
-// A module that returns one edit more than its manifest says fails the create, and
+// H-66: a module that returns one edit more than its manifest says fails the create, and
 // the line names the mode, the edit and what is granted.
 func TestEditsThatAreNotGrantedAreNamed(t *testing.T) {
 	m := mustManifest(t, acme)

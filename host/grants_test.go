@@ -112,8 +112,8 @@ func TestT29WhatAPathLeadsToCounts(t *testing.T) {
 	}
 }
 
-// Every query is denied by default, there or not; what is granted is the one thing
-// that stands in the list.
+// H-65: every query is denied by default, there or not; what is granted is the one
+// thing that stands in the list.
 func TestQueriesAreDeniedByDefault(t *testing.T) {
 	dir := tree(t, map[string]string{"opt/a": "x", "opt/sub/b": "y", "usr/bin/tool": "", "opt/link": "-> a"})
 	if err := os.Chmod(filepath.Join(dir, "usr/bin/tool"), 0o755); err != nil {
@@ -192,7 +192,7 @@ func TestAStarInASonameIsNoWayAround(t *testing.T) {
 	}
 }
 
-// Effective rights are never wider than the manifest, nor than what was accepted:
+// H-64: effective rights are never wider than the manifest, nor than what was accepted:
 // whatever both hold alone is exactly what both hold together.
 func TestRightsAreTheIntersection(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))

@@ -88,6 +88,7 @@ func TestManifestDifferences(t *testing.T) {
 	}
 }
 
+// M-17, M-18: what is not described, stands twice or is missing is refused.
 func TestManifestRefuses(t *testing.T) {
 	with := func(old, new string) string {
 		if !strings.Contains(acme, old) {
@@ -166,6 +167,7 @@ func TestAcceptedGrantsAreReadAsStrictly(t *testing.T) {
 	}
 }
 
+// H-67: a container for which no condition holds is not for the module.
 func TestManifestApplies(t *testing.T) {
 	m := mustManifest(t, acme)
 	closed := DefaultConfig()

@@ -110,5 +110,6 @@ func checked(config host.Config, answer host.Answer) (discover.Edits, error) {
 	if err != nil {
 		return discover.Edits{}, fmt.Errorf("mode %s: %w", answer.Mode, err)
 	}
-	return result.Edits, host.Resolve(config, answer.Mode, &result.Edits)
+	err = host.Resolve(config, answer.Mode, &result.Edits)
+	return result.Edits, err
 }

@@ -25,18 +25,39 @@ programs:
 	ln -sf tenon-runtime build/nvidia-container-runtime
 	ln -sf tenon-hook build/nvidia-container-runtime-hook
 
-# A mode is a core wasm module without a main: std Go calls that c-shared.
 .PHONY: modules
-modules:
+modules: programs
 	@mkdir -p build/modules
 	for mode in $(MODES); do \
-		GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags '-s -w' \
-			-o build/modules/$$mode.wasm ./modules/$$mode || exit 1; \
+		build/tenon module build modules/$$mode -o build/modules/$$mode.wasm >/dev/null || exit 1; \
 	done
 
 .PHONY: demo
 demo: all ## run a container that gets a device and a library (root, gcc)
 	testscripts/demo.sh
+
+.PHONY: attack
+attack: all ## the attacks on hooks, each race 1,500 times (root, runc)
+	TENON_ATTACK_RUNS=1500 $(GO) test -count=1 -timeout 90m -run '^Test[TR][0-9][0-9]' ./testscripts
+
+.PHONY: bench
+bench: all ## measure everything side by side in one run (root)
+	$(GO) run ./testscripts/hookbench build/tenon-hook
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME
+	@$(GO) list -f '{{.Dir}} {{join .TestGoFiles " "}} {{join .XTestGoFiles " "}}' ./... | while read -r dir files; do \
+		for file in $$files; do \
+			sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(f \*testing.F).*/\1/p' "$$dir/$$file" | while read -r target; do \
+				echo "== $$dir $$target"; \
+				$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
+			done || exit 1; \
+		done || exit 1; \
+	done
+
+.PHONY: golden
+golden: all ## rewrite what scripts and tests expect; read the difference
+	UPDATE=1 $(GO) test -count=1 ./cmd/... ./modules/...
 
 .PHONY: test
 test: all check ## check and test everything (as root: real containers too)
@@ -56,10 +77,15 @@ install: all ## install into PREFIX (/usr) below DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tenon/modules $(DESTDIR)/etc/tenon
 	install -m 0755 $(PROGRAMS:%=build/%) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 $(MODES:%=build/modules/%.wasm) $(DESTDIR)$(PREFIX)/lib/tenon/modules/
+	for mode in $(MODES); do \
+		build/tenon module install $(if $(DESTDIR),--root "$(DESTDIR)") --accept-grants --in-place \
+			"$(DESTDIR)$(PREFIX)/lib/tenon/modules/$$mode.wasm" || exit 1; \
+	done
 	[ -e $(DESTDIR)/etc/tenon/config.toml ] || install -m 0644 testscripts/config.toml $(DESTDIR)/etc/tenon/config.toml
 
 .PHONY: uninstall
 uninstall: ## take back what install did; the configuration stays
+	-for mode in $(MODES); do $(DESTDIR)$(PREFIX)/bin/tenon module remove $(if $(DESTDIR),--root "$(DESTDIR)") $$mode; done
 	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%) $(MODES:%=$(DESTDIR)$(PREFIX)/lib/tenon/modules/%.wasm)
 	-rmdir $(DESTDIR)$(PREFIX)/lib/tenon/modules $(DESTDIR)$(PREFIX)/lib/tenon
 

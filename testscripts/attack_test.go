@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -45,29 +44,16 @@ type attack struct {
 	starts int
 }
 
-// hookFolder holds the program that attackHook built; TestMain removes it.
-var hookFolder string
-
-// attackHook is tenon-hook as it is shipped, built once.
-var attackHook = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("/var/lib", "tenon-test-hook-")
-	if err != nil {
-		return "", err
-	}
-	hookFolder = dir
-	hook := filepath.Join(dir, "tenon-hook")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", hook, "../cmd/tenon-hook")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return hook, os.Chmod(dir, 0o755)
-})
+// attackHook is tenon-hook as it is shipped.
+func attackHook() (string, error) {
+	programs, err := builtPrograms()
+	return programs + "/tenon-hook", err
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if hookFolder != "" {
-		os.RemoveAll(hookFolder)
+	if programsFolder != "" {
+		os.RemoveAll(programsFolder)
 	}
 	os.Exit(code)
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -50,23 +51,20 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &stage{t: t, dir: dir, env: append(os.Environ(), "TENON_CONFIG="+dir+"/config.toml")}
+	s := &stage{t: t, dir: dir, env: append(os.Environ(), "CGO_ENABLED=0", "TENON_CONFIG="+dir+"/config.toml", "TENON_STATE="+dir+"/run")}
 	s.must(os.Chmod(dir, 0o755))
-	build := func(out, pkg string, flags ...string) {
-		cmd := exec.Command("go", append(append([]string{"build", "-o", filepath.Join(dir, out)}, flags...), "../"+pkg)...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if strings.HasPrefix(pkg, "modules/") {
-			cmd.Env = append(cmd.Env, "GOOS=wasip1", "GOARCH=wasm")
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("building %s: %v\n%s", pkg, err, out)
-		}
-	}
-	build("bin/tenon-runtime", "cmd/tenon-runtime")
-	build("bin/tenon-hook", "cmd/tenon-hook")
-	build("modules/csv.wasm", "modules/csv", "-buildmode=c-shared", "-ldflags=-s -w")
-	s.file("config.toml", fmt.Sprintf("mode = \"csv\"\nmodule_dir = %q\ndriver_root = %q\n[modes.csv]\nmount_spec_path = %q\n",
-		dir+"/modules", dir+"/machine", dir+"/csv"))
+	programs, err := builtPrograms()
+	s.must(err)
+	s.command("cp", "-r", programs, dir+"/bin")
+	s.file("config.toml", fmt.Sprintf(`mode = "csv"
+module_dir = "%[1]s/modules"
+modules_d = "%[1]s/modules.d"
+cache_dir = "%[1]s/cache"
+driver_root = "%[1]s/machine"
+[modes.csv]
+mount_spec_path = "%[1]s/csv"
+`, dir))
+	s.command(dir+"/bin/tenon", "module", "install", "--accept-grants", dir+"/bin/csv.wasm")
 	s.file("csv/devices.csv", "dev, /dev/demo0\n")
 	s.file("csv/drivers.csv", "lib, /usr/lib/demo/libdemo.so.1.2\nsym, /usr/lib/demo/libdemo.so.1\n")
 	s.must(os.MkdirAll(dir+"/machine/dev", 0o755))
@@ -79,10 +77,44 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
+// programsFolder is what builtPrograms made; TestMain removes it.
+var programsFolder string
+
+// builtPrograms builds the programs, as one build, and the csv mode, once for all
+// tests.
+var builtPrograms = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("/var/lib", "tenon-test-programs-")
+	if err != nil {
+		return "", err
+	}
+	programsFolder = dir
+	args := []string{"build", "-trimpath", "-ldflags", "-s -w -X github.com/tenon-runtime/tenon/host.build=test", "-o", dir + "/"}
+	for _, program := range []string{"tenon-runtime", "tenon-engine", "tenon-hook", "tenon"} {
+		args = append(args, "../cmd/"+program)
+	}
+	for _, cmd := range []*exec.Cmd{exec.Command("go", args...), exec.Command(dir+"/tenon", "module", "build", "../modules/csv", "-o", dir+"/csv.wasm")} {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)
+		}
+	}
+	return dir, os.Chmod(dir, 0o755)
+})
+
 func (s *stage) must(err error) {
 	s.t.Helper()
 	if err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// command runs a program that has to succeed.
+func (s *stage) command(name string, args ...string) {
+	s.t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = s.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 }
 

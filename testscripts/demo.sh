@@ -53,18 +53,22 @@ sym, /usr/lib/demo/libdemo.so.1
 CSV
 grep -H . "$dir"/csv/*.csv
 
-say "tenon: two programs, one module, one configuration"
-mkdir -p "$dir/bin" "$dir/modules"
+say "tenon: its programs, the csv mode, and one configuration"
+mkdir -p "$dir/bin"
 cp "$build/tenon-runtime" "$build/tenon-engine" "$build/tenon-hook" "$dir/bin/"
-cp "$build/modules/csv.wasm" "$dir/modules/"
 cat >"$dir/config.toml" <<TOML
 mode = "csv"
 module_dir = "$dir/modules"
+modules_d = "$dir/modules.d"
+cache_dir = "$dir/cache"
 driver_root = "$machine"
 runtimes = ["$runc"]
 [modes.csv]
 mount_spec_path = "$dir/csv"
 TOML
+# What /etc/tenon and /run/tenon are otherwise.
+export TENON_CONFIG="$dir/config.toml" TENON_STATE="$dir/run"
+"$build/tenon" module install --accept-grants "$build/modules/csv.wasm"
 cat "$dir/config.toml"
 
 say "the container: a C library and a program that looks around"
@@ -120,7 +124,7 @@ bundle() { # $1: the value of NVIDIA_VISIBLE_DEVICES
 }
 JSON
 }
-container() { TENON_CONFIG="$dir/config.toml" "$dir/bin/tenon-runtime" --root "$dir/state" run --bundle "$dir/bundle" "$id"; }
+container() { "$dir/bin/tenon-runtime" --root "$dir/state" run --bundle "$dir/bundle" "$id"; }
 
 say "a container that asks for nothing: the same runtime, NVIDIA_VISIBLE_DEVICES=void"
 bundle void

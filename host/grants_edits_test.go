@@ -301,3 +301,79 @@ func TestT36VariablesThatNoManifestOpens(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is granted together each of the two grants alone, for any two parts of a
+// manifest.
+func TestEditRightsAreNeverWiderThanEither(t *testing.T) {
+	whole := mustManifest(t, acme).Grants
+	parts := []Grants{whole, {}}
+	for _, less := range withoutOne(t, []byte(acme)) {
+		parts = append(parts, less)
+	}
+	var documents []discover.Edits
+	for _, text := range []string{
+		mount("/opt/acme/lib", "/usr/lib/acme"), mount("/opt/acme/state", "/opt/acme", "rbind", "rw"),
+		`{"abi":1,"containerEdits":{"env":["ACME_X=1"],"deviceNodes":[{"path":"/dev/acme0"}]}}`,
+		`{"abi":1,"containerEdits":{"additionalGids":[4],"intelRdt":{"closID":"x"},"netDevices":[{"hostInterfaceName":"acme1","name":"eth0"}]}}`,
+		`{"abi":1,"symlinks":[{"target":"x","link":"/usr/lib/x"}],"ldcache":{"dirs":["/x"]},"annotations":{"acme.example/injected":""}}`,
+		`{"abi":1,"builtinHooks":[{"name":"chmod","args":{"mode":"755","path":"/dev/acme0"}}],"deviceRules":[{"type":"b","major":8,"minor":0,"access":"r"}]}`,
+		`{"abi":1,"remove":{"env":["ACME_X"],"hooks":[{"hookName":"prestart","base":"acme-hook"}]}}`,
+	} {
+		e, err := DecodeEdits("m", [][]byte{[]byte(text)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents = append(documents, e)
+	}
+	granted := func(m, a Grants, e discover.Edits) bool {
+		r := NewRights(m, a, "/")
+		return r.CheckEdits("m", e) == nil
+	}
+	for _, e := range documents {
+		if !granted(whole, whole, e) {
+			t.Fatalf("%+v is not granted by all", e)
+		}
+		for _, m := range parts {
+			for _, a := range parts {
+				if granted(m, a, e) && !(granted(m, m, e) && granted(a, a, e)) {
+					t.Fatalf("%+v is granted by %+v with %+v, and not by each", e, m, a)
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkRights is what the rights of a module cost a create: read, and held
+// against 200 mounts.
+func BenchmarkRights(b *testing.B) {
+	text, err := os.ReadFile("../modules/csv/manifest.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := mustManifest(b, string(text))
+	c := DefaultConfig()
+	c.Installed = []Installed{{Name: "csv", Manifest: m.Text, Accepted: m.GrantsText}}
+	e := discover.Edits{ABI: 1}
+	for i := range 200 {
+		p := fmt.Sprintf("/usr/lib/aarch64-linux-gnu/nvidia/lib%d.so", i)
+		e.ContainerEdits.Mounts = append(e.ContainerEdits.Mounts, &cdi.Mount{HostPath: p, ContainerPath: p})
+	}
+	b.Run("read", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := c.Installed[0].Read(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("edits", func(b *testing.B) {
+		have, err := c.module("csv")
+		if err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			if err := have.rights.CheckEdits("csv", e); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/tenon-runtime/tenon/discover"
 )
@@ -97,13 +98,14 @@ func (c *Config) ModuleOf(mode string) (*Installed, error) {
 	return nil, errors.New(`is not installed; run "tenon module install FILE"`)
 }
 
-// module is what is installed of a mode, read; nil where c has no list of what is
-// installed. Errors are without the mode's name.
+// module is what is installed of a mode, read. Nobody changes it.
 type module struct {
 	manifest Manifest
 	rights   Rights
 }
 
+// module finds it; nil where c has no list of what is installed. Errors are
+// without the mode's name.
 func (c *Config) module(mode string) (*module, error) {
 	if c.Installed == nil {
 		return nil, nil
@@ -112,12 +114,24 @@ func (c *Config) module(mode string) (*module, error) {
 	if err != nil {
 		return nil, err
 	}
+	key := moduleTexts{i.Manifest, i.Accepted, c.DriverRoot}
+	if known, ok := readModules.Load(key); ok {
+		return known.(*module), nil
+	}
 	manifest, accepted, err := i.Read()
 	if err != nil {
 		return nil, err
 	}
-	return &module{manifest, NewRights(manifest.Grants, accepted, c.DriverRoot)}, nil
+	m := &module{manifest, NewRights(manifest.Grants, accepted, c.DriverRoot)}
+	readModules.Store(key, m)
+	return m, nil
 }
+
+// readModules keeps each *module by its moduleTexts: a create needs it for the
+// conditions, for the queries and for the edits.
+var readModules sync.Map
+
+type moduleTexts struct{ manifest, accepted, driverRoot string }
 
 // Applies reports whether a container is for a mode: false only where its module
 // is installed and its manifest says for which containers it is. It asks the

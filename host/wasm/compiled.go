@@ -250,6 +250,7 @@ func load(ctx context.Context, dir *os.File, code []byte, memoryPages int) (engi
 	}
 	engine = wazero.NewRuntimeWithConfig(ctx, config)
 	module, err = engine.CompileModule(neverCompile{ctx}, code)
+	runtime.KeepAlive(dir) // its descriptor was in use without it
 	return engine, module, err
 }
 
@@ -296,21 +297,42 @@ func (c *keyCatcher) Value(key any) any {
 	return nil
 }
 
+// findCompiled looks for the compiled code of a module. The function returned
+// gives it back.
+func (g *guest) findCompiled(code []byte) (release func()) {
+	if g.digest == nil {
+		sum := sha256.Sum256(code)
+		g.digest = sum[:]
+	}
+	g.stored, g.notStored = openCompiled(g.config.CacheDir, [sha256.Size]byte(g.digest))
+	return func() {
+		if g.stored != nil {
+			g.stored.close()
+		}
+	}
+}
+
 // prepare gives a module to wazero: as compiled code where there is some that
 // can be trusted, else to the interpreter, which starts at once whatever the
 // module is. A create never compiles.
 func (g *guest) prepare(ctx context.Context, code []byte) (wazero.Runtime, wazero.CompiledModule, error) {
-	pages := g.config.Limits.MemoryPages
-	compiled, err := openCompiled(g.config.CacheDir, sha256.Sum256(code))
-	if err == nil {
-		defer compiled.close()
-		var engine wazero.Runtime
-		var module wazero.CompiledModule
-		if engine, module, err = load(ctx, compiled.dir, code, pages); err == nil {
+	if g.stored == nil && g.notStored == nil {
+		defer g.findCompiled(code)()
+	}
+	pages, why := g.config.Limits.MemoryPages, g.notStored
+	if g.stored != nil {
+		engine, module, err := load(ctx, g.stored.dir, code, pages)
+		if err == nil {
+			g.compiled = true
 			return engine, module, nil
 		}
+		// The bodies may have been passed over as known.
+		if _, err := scan(code); err != nil {
+			return nil, nil, err
+		}
+		why = err
 	}
-	g.log.Debug("the module is interpreted", "mode", g.mode, "why", host.OneLine(firstLine(err)))
+	g.log.Debug("the module is interpreted", "mode", g.mode, "why", host.OneLine(firstLine(why)))
 	engine := wazero.NewRuntimeWithConfig(ctx, engineConfig(wazero.NewRuntimeConfigInterpreter(), pages))
 	module, err := engine.CompileModule(ctx, code)
 	if err != nil {

@@ -324,6 +324,7 @@ func compileHere(args []string) error {
 		return err
 	}
 	ctx, dir := context.Background(), os.NewFile(3, "compiled code")
+	defer dir.Close()
 	if args[0] == compileMake {
 		config, err := compilerConfig(dir, memoryPages)
 		if err != nil {

@@ -12,6 +12,7 @@ package wasm
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,7 @@ func Discover(ctx context.Context, c host.Config, mode string, req *discover.Req
 }
 
 func discoverMode(ctx context.Context, c host.Config, mode string, req *discover.Request, containerRoot string, log *slog.Logger) (host.Result, error) {
+	defer holdMemory()() // reading the module is a part of it
 	file := filepath.Join(c.ModuleDir, mode+".wasm")
 	var installed *host.Installed
 	var err error
@@ -67,16 +69,20 @@ func discoverMode(ctx context.Context, c host.Config, mode string, req *discover
 	if err != nil {
 		return host.Result{}, err
 	}
+	host.StagesOf(ctx).Mark("read")
+	var digest []byte
 	if installed != nil {
 		if err := installed.CheckModule(code); err != nil {
 			return host.Result{}, fmt.Errorf("%s: %w", file, err)
 		}
+		digest, _ = hex.DecodeString(strings.TrimPrefix(installed.Digest, "sha256:")) // CheckModule has compared it
 	}
 	r, err := host.NewRun(c, mode, req, containerRoot, log)
 	if err != nil {
 		return host.Result{}, err
 	}
-	return runModule(ctx, file, code, &guest{run: r, ask: r.Query, config: c, mode: mode, log: log, random: newRandom(0)})
+	host.StagesOf(ctx).Mark("open")
+	return runModule(ctx, file, code, &guest{digest: digest, run: r, ask: r.Query, config: c, mode: mode, log: log, random: newRandom(0)})
 }
 
 // runModule runs code, which was read from file, and gives back the roots of its
@@ -89,11 +95,14 @@ func runModule(ctx context.Context, file string, code []byte, g *guest) (host.Re
 	var answer uint32
 	err := g.watch(ctx, func() error {
 		defer r.Close()
-		shape, err := scan(code)
+		defer g.findCompiled(code)()
+		host.StagesOf(ctx).Mark("lookup")
+		shape, err := scanAll(code, g.stored != nil)
 		if err == nil {
 			err = checkShape(shape)
 		}
 		if err == nil {
+			host.StagesOf(ctx).Mark("scan")
 			answer, err = g.execute(ctx, code, shape)
 		}
 		return err
@@ -107,7 +116,7 @@ func runModule(ctx context.Context, file string, code []byte, g *guest) (host.Re
 	if g.dropped > 0 {
 		log.Warn("lines of the module's log were dropped", "mode", mode, "lines", g.dropped, "limit", c.Limits.LogBytes)
 	}
-	log.Debug("the module has run, interpreted", "mode", mode, "result", answer, "queries", r.Asked(), "took", time.Since(start))
+	log.Debug("the module has run", "mode", mode, "compiled", g.compiled, "result", answer, "queries", r.Asked(), "took", time.Since(start))
 	result, err := g.conclude(file, answer)
 	result.Recording = recording
 	return result, err
@@ -123,8 +132,14 @@ func readModule(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	code, err := io.ReadAll(io.LimitReader(f, maxModule+1))
+	// Of the right size from the start: a buffer that grows would touch three
+	// times the memory. One that is too large is for scan to refuse.
+	info, err := f.Stat()
 	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	code := make([]byte, min(info.Size(), maxModule+1))
+	if _, err := io.ReadFull(f, code); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return code, nil

@@ -56,8 +56,12 @@ type guest struct {
 	mode   string
 	log    *slog.Logger
 
-	discovering bool        // tenon_discover is running
-	stopped     atomic.Bool // nobody waits for it any more
+	digest      []byte        // of the module; nil where it has not been hashed yet
+	stored      *compiledCode // checked, not yet loaded; nil where there is none
+	notStored   error         // why there is none; nil too before findCompiled
+	compiled    bool          // else interpreted
+	discovering bool          // tenon_discover is running
+	stopped     atomic.Bool   // nobody waits for it any more
 
 	documents [][]byte
 	reason    string

@@ -108,13 +108,19 @@ type moduleShape struct {
 	globals   int
 	bodies    int
 	dataCount int // -1 without that section
+
+	known bool // bodies are not looked at
 }
 
 // scan walks the sections of a module before wazero sees it, and refuses what
 // would make wazero spend more memory or time than the module is large. It
 // does not validate: wazero does, and can then no more be hurt by it. Errors
 // say what is wrong with the module, without its name.
-func scan(code []byte) (*moduleShape, error) {
+func scan(code []byte) (*moduleShape, error) { return scanAll(code, false) }
+
+// scanAll is scan; where the bodies of the functions are known, since this build
+// has compiled them, it passes over them.
+func scanAll(code []byte, known bool) (*moduleShape, error) {
 	switch {
 	case len(code) == 0:
 		return nil, errors.New("is empty; build a WebAssembly module")
@@ -127,7 +133,7 @@ func scan(code []byte) (*moduleShape, error) {
 	case string(code[4:8]) != "\x01\x00\x00\x00":
 		return nil, fmt.Errorf("is of WebAssembly version %x; build a core module of version 1", code[4:8])
 	}
-	m := &moduleShape{exports: map[string]moduleExport{}, dataCount: -1}
+	m := &moduleShape{exports: map[string]moduleExport{}, dataCount: -1, known: known}
 	r := &scanner{data: code, pos: 8, what: "module"}
 	last, names := 0, false
 	for r.more() {
@@ -267,7 +273,7 @@ func (m *moduleShape) section(id int, s *scanner) {
 		m.bodies = s.count("functions", maxFunctions, 3)
 		for n := m.bodies; n > 0 && s.err == nil; n-- {
 			b := s.sub("function body", maxBody)
-			if s.err == nil {
+			if s.err == nil && !m.known {
 				b.body()
 				s.err = b.err
 			}

@@ -42,8 +42,8 @@ const (
 // emits something else than its trace says, the trace is marked.
 const auditEvery = 100
 
-// traceKey is the key of a mode's traces. The error says why it has none.
-func (c *Config) traceKey(mode string) (TraceKey, error) {
+// TraceKeyOf is the key of a mode's traces. The error says why it has none.
+func (c *Config) TraceKeyOf(mode string) (TraceKey, error) {
 	installed, err := c.ModuleOf(mode)
 	if err != nil {
 		return TraceKey{}, err
@@ -68,11 +68,24 @@ func Replay(c Config, state, mode string, run *Run) TraceWalk {
 	if c.Traces == TracesOff || c.Traces == TracesAudit && rand.IntN(auditEvery) == 0 {
 		return TraceWalk{Miss: errNoTraces}
 	}
-	key, err := c.traceKey(mode)
+	key, err := c.TraceKeyOf(mode)
 	if err != nil {
 		return TraceWalk{Miss: err}
 	}
 	return Traces{filepath.Join(state, "traces")}.Lookup(key, run.Query)
+}
+
+// Peek is [Replay] for who only wants to know. It changes nothing, and never says
+// that an audit is due, which is left to chance.
+func Peek(c Config, state, mode string, run *Run) TraceWalk {
+	if c.Traces == TracesOff {
+		return TraceWalk{Miss: errNoTraces}
+	}
+	key, err := c.TraceKeyOf(mode)
+	if err != nil {
+		return TraceWalk{Miss: err}
+	}
+	return Traces{filepath.Join(state, "traces")}.Peek(key, run.Query)
 }
 
 // Keep stores the trace of a run that has ended. Its error is for a log: nothing
@@ -81,7 +94,7 @@ func Keep(c Config, state, mode string, recording *Recording, leaf TraceLeaf) er
 	if c.Traces == TracesOff {
 		return nil
 	}
-	key, err := c.traceKey(mode)
+	key, err := c.TraceKeyOf(mode)
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,9 @@ var errDamaged = errors.New("is damaged")
 // store is an open folder of what tenon keeps for itself from one create to the
 // next. Nothing that is wrong with it fails a create.
 type store struct {
-	fd   int
-	path string
+	fd       int
+	path     string
+	lookOnly bool // a damaged file stays
 }
 
 func (s *store) close() { unix.Close(s.fd) }
@@ -71,7 +72,7 @@ func openStore(folder string, create bool) (*store, error) {
 			return nil, err
 		}
 	}
-	return &store{fd, folder}, nil
+	return &store{fd: fd, path: folder}, nil
 }
 
 // private says what is wrong with a folder that only this user may enter.

@@ -35,3 +35,34 @@ func Shown(name string) string {
 	}
 	return fmt.Sprintf("%q", name)
 }
+
+// Reported is the text of an error as a caller of tenon-runtime is told it: worded
+// so that it stays one line and is not taken for something else on its way.
+//
+// dockerd and podman search messages for the texts of system errors and take
+// them for faults of the container's own command: docker run then exits with
+// 126 or 127, and for one text advice about mounts is added
+// (setExitCodeFromError in moby's daemon/errors.go, getOCIRuntimeError in
+// podman's libpod/oci_util.go).
+func Reported(err error) string {
+	message := plain.Replace(err.Error())
+	// Whatever else could break a line or drive a terminal.
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, message)
+}
+
+var plain = strings.NewReplacer(
+	"no such file or directory", "does not exist",
+	"executable file not found", "no such program",
+	"permission denied", "access refused",
+	"operation not permitted", "not allowed",
+	"not a directory", "not a folder",
+	"is a directory", "is a folder",
+	"exec format error", "not a program of this machine",
+	"\r\n", "; ",
+	"\n", "; ",
+)

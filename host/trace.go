@@ -110,6 +110,20 @@ func (r *Recording) Query(op, root uint32, key string) ([]byte, int32) {
 // Steps are the questions so far. Nobody may change them.
 func (r *Recording) Steps() []TraceStep { return r.steps }
 
+// Asked are the questions so far, in their order, with their answers: those of the
+// run, which has not forgotten them.
+func (r *Recording) Asked() []Asked { return AskedOf(r.ask, r.steps) }
+
+// AskedOf asks the questions of steps once more, of whoever answered them.
+func AskedOf(ask Ask, steps []TraceStep) []Asked {
+	list := make([]Asked, len(steps))
+	for i, s := range steps {
+		answer, code := ask(s.Op, s.Root, s.Key)
+		list[i] = Asked{s.Op, s.Root, s.Key, answer, code}
+	}
+	return list
+}
+
 // unstable says why an answer cannot be in a trace; "" where it can. A code
 // that tells of a limit, or of an error of the machine, may be another one the
 // next time for reasons that no question shows.

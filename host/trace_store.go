@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -45,12 +44,18 @@ type Traces struct {
 
 // Lookup asks what the module that the key is for would ask now, and finds what
 // it would emit.
-func (t Traces) Lookup(key TraceKey, ask Ask) TraceWalk {
+func (t Traces) Lookup(key TraceKey, ask Ask) TraceWalk { return t.lookup(key, ask, false) }
+
+// Peek finds what Lookup would, and changes nothing: a damaged file stays.
+func (t Traces) Peek(key TraceKey, ask Ask) TraceWalk { return t.lookup(key, ask, true) }
+
+func (t Traces) lookup(key TraceKey, ask Ask, lookOnly bool) TraceWalk {
 	s, err := t.open(false)
 	if err != nil {
 		return TraceWalk{Miss: err}
 	}
 	defer s.close()
+	s.lookOnly = lookOnly
 	view, err := s.load(key)
 	if err != nil {
 		return TraceWalk{Miss: err}
@@ -199,7 +204,9 @@ func (s *store) load(key TraceKey) (*traceView, error) {
 // damaged removes the file of a key. A writer may have replaced it meanwhile;
 // that costs one more miss.
 func (s *store) damaged(key TraceKey, err error) error {
-	unix.Unlinkat(s.fd, key.String(), 0)
+	if !s.lookOnly {
+		unix.Unlinkat(s.fd, key.String(), 0)
+	}
 	return s.at(key.String(), err)
 }
 
@@ -253,13 +260,7 @@ type storedFile struct {
 
 // files lists the traces and marks.
 func (s *store) files() ([]storedFile, error) {
-	fd, err := openatRetry(s.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.path, err)
-	}
-	dir := os.NewFile(uintptr(fd), s.path)
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
+	names, err := s.names()
 	if err != nil {
 		return nil, err
 	}

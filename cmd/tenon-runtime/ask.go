@@ -36,13 +36,19 @@ func settingsFor(program string, env []string) host.Settings {
 // settingsSeconds is how long reading the configuration may take.
 const settingsSeconds = 10
 
+// An answer is what the module of one mode emits.
+type answer struct {
+	host.Answer
+	hit bool // a trace told it
+}
+
 // ask returns what each mode answers for the container in b, in the order of
 // modes. A mode whose module has nothing to do with the container is not among
 // them. Where a trace tells what the module would emit, the module is not run;
 // the others are run by tenon-engine.
-func ask(program string, config host.Config, modes []string, b *bundle, env []string, log *slog.Logger) ([]host.Answer, error) {
+func ask(program string, config host.Config, modes []string, b *bundle, env []string, log *slog.Logger) ([]answer, error) {
 	req := b.spec.Request()
-	answers := make(map[string]host.Answer)
+	answers := make(map[string]answer)
 	var unknown []string
 	for _, mode := range modes {
 		applies, err := config.Applies(mode, req)
@@ -65,21 +71,21 @@ func ask(program string, config host.Config, modes []string, b *bundle, env []st
 			continue
 		}
 		log.Debug("a trace answers", "mode", mode, "queries", len(walk.Steps))
-		answers[mode] = host.Answer{Mode: mode, TraceLeaf: *walk.Leaf}
+		answers[mode] = answer{host.Answer{Mode: mode, TraceLeaf: *walk.Leaf}, true}
 	}
 	if len(unknown) > 0 {
 		fresh, err := discovered(program, config, unknown, b, env, log)
 		if err != nil {
 			return nil, err
 		}
-		for _, answer := range fresh {
-			answers[answer.Mode] = answer
+		for _, a := range fresh {
+			answers[a.Mode] = answer{a, false}
 		}
 	}
-	var list []host.Answer
+	var list []answer
 	for _, mode := range modes {
-		if answer, ok := answers[mode]; ok {
-			list = append(list, answer)
+		if a, ok := answers[mode]; ok {
+			list = append(list, a)
 		}
 	}
 	return list, nil
@@ -104,7 +110,7 @@ func discovered(program string, config host.Config, modes []string, b *bundle, e
 // engine starts tenon-engine, gives it input and returns its reply. It ends with
 // us, and after limit.
 func engine(env []string, input []byte, limit time.Duration, args ...string) ([]byte, error) {
-	file := tenonProgram("tenon-engine", "")
+	file := host.Program(host.OwnFolder(), "tenon-engine", "")
 	if file == "" {
 		return nil, errors.New("tenon-engine: is not installed beside tenon-runtime; install tenon anew")
 	}

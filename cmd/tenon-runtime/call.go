@@ -8,6 +8,7 @@ import "strings"
 // concerns us. The command line itself is never changed.
 type call struct {
 	command string // the first argument that is no flag, such as "create"; may be empty
+	id      string // the container's name; of create, run and delete only
 	bundle  string // folder of the bundle; empty: the working directory
 	config  string // file in the bundle, named by crun's --config; empty: config.json
 	log     string // file of --log; empty: none was given
@@ -34,6 +35,9 @@ var createValues = map[string]bool{
 	"config":       true, "f": true, // crun
 }
 
+// deleteValues are the flags of delete that take a value: none do.
+var deleteValues = map[string]bool{}
+
 // parseCall reads the arguments after the name of the program. It never fails:
 // what it does not understand is for the low-level runtime to judge.
 //
@@ -48,19 +52,29 @@ func parseCall(args []string) call {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
-			if c.command == "" && i+1 < len(args) {
-				c.command = args[i+1]
+			if i+1 < len(args) {
+				if c.command == "" {
+					c.command = args[i+1]
+				} else {
+					c.word(args[i+1])
+				}
 			}
 			return c
 		}
 		name, value, inline := flagOf(arg)
 		if name == "" {
-			if c.command == "" {
-				c.command = arg
-				if !c.creates() {
-					return c
-				}
+			if c.command != "" {
+				c.word(arg)
+				continue
+			}
+			c.command = arg
+			switch {
+			case c.creates():
 				values = createValues
+			case arg == "delete":
+				values = deleteValues
+			default:
+				return c
 			}
 			continue
 		}
@@ -85,6 +99,14 @@ func flagOf(arg string) (name, value string, inline bool) {
 	}
 	name, _ = strings.CutPrefix(name, "-")
 	return strings.Cut(name, "=")
+}
+
+// word takes note of what is neither flag nor value: the first after the command
+// is the container's name.
+func (c *call) word(arg string) {
+	if c.id == "" {
+		c.id = arg
+	}
 }
 
 // set takes note of one flag. Before the command only the global flags count,

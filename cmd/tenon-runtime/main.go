@@ -11,8 +11,8 @@
 // or asked for its state. And either all edits are in config.json, or none.
 //
 // Read main.go first: create is the whole story. call.go is the command line,
-// bundle.go the config.json, ask.go the way to the modes, report.go the one door
-// for errors. What would slow every start down, the reader of the configuration
+// bundle.go the config.json, ask.go the way to the modes, record.go what is kept for
+// people, report.go the one door for errors. What would slow every start down, the reader of the configuration
 // and the WebAssembly engine, is in a program of its own, tenon-engine.
 package main
 
@@ -22,6 +22,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tenon-runtime/tenon/discover"
 	"github.com/tenon-runtime/tenon/host"
@@ -45,7 +46,8 @@ func serve(c call, program string, args, env []string) error {
 	stages := host.NewStages(os.Getenv(host.StagesVariable))
 	settings := settingsFor(program, env)
 	stages.Mark("settings")
-	if c.creates() {
+	switch {
+	case c.creates():
 		if settings.Problem != "" {
 			return errors.New(settings.Problem)
 		}
@@ -53,12 +55,15 @@ func serve(c call, program string, args, env []string) error {
 			return err
 		}
 		stages.End(program)
+	case c.command == "delete":
+		_ = host.RemoveContainer(host.StateFolder(env), c.id) // it is for people only
 	}
 	return become(settings.Config.Runtimes, args, env, os.Getenv("PATH"))
 }
 
 // create does what tenon is for: bundle, request, modes, edits, bundle.
 func create(c call, program string, config host.Config, env []string, stages *host.Stages) error {
+	began := time.Now()
 	modes, err := config.Modes()
 	if err != nil || len(modes) == 0 {
 		return err
@@ -76,7 +81,7 @@ func create(c call, program string, config host.Config, env []string, stages *ho
 	stages.Mark("ask")
 	var parts []discover.ModeEdits
 	for _, answer := range answers {
-		edits, err := checked(config, answer)
+		edits, err := checked(config, answer.Answer)
 		if err != nil {
 			return err
 		}
@@ -84,10 +89,19 @@ func create(c call, program string, config host.Config, env []string, stages *ho
 	}
 	stages.Mark("check")
 	edits, err := discover.Merge(parts)
-	if err != nil || edits.Empty() {
-		return err
+	if err == nil && !edits.Empty() {
+		err = apply(config, b, edits, stages)
 	}
-	hooks, err := programs(config)
+	if err == nil && len(answers) > 0 {
+		record(c, program, config, b, answers, edits, began, env, log)
+		stages.Mark("record")
+	}
+	return err
+}
+
+// apply writes edits into the bundle.
+func apply(config host.Config, b *bundle, edits discover.Edits, stages *host.Stages) error {
+	hooks, err := config.Programs(host.OwnFolder())
 	if err != nil {
 		return err
 	}

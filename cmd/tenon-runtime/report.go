@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // report tells whoever started the container why it was not created. It is the
@@ -28,7 +29,7 @@ import (
 // either place: while a container is created, standard error is the
 // container's own.
 func report(stderr io.Writer, c call, err error) {
-	line := "tenon: " + oneLine(err.Error())
+	line := "tenon: " + host.Reported(err)
 	fmt.Fprintln(stderr, line)
 	if c.log == "" {
 		return
@@ -51,34 +52,3 @@ func report(stderr io.Writer, c call, err error) {
 		Time  string `json:"time"`
 	}{"error", line, now})
 }
-
-// oneLine words a message so that it stays one line and is not taken for
-// something else on its way.
-//
-// dockerd and podman search messages for the texts of system errors and take
-// them for faults of the container's own command: docker run then exits with
-// 126 or 127, and for one text advice about mounts is added
-// (setExitCodeFromError in moby's daemon/errors.go, getOCIRuntimeError in
-// podman's libpod/oci_util.go).
-func oneLine(message string) string {
-	message = plain.Replace(message)
-	// Whatever else could break a line or drive a terminal.
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, message)
-}
-
-var plain = strings.NewReplacer(
-	"no such file or directory", "does not exist",
-	"executable file not found", "no such program",
-	"permission denied", "access refused",
-	"operation not permitted", "not allowed",
-	"not a directory", "not a folder",
-	"is a directory", "is a folder",
-	"exec format error", "not a program of this machine",
-	"\r\n", "; ",
-	"\n", "; ",
-)

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/tenon-runtime/tenon/discover"
+)
+
+// hookSeconds is how long the low-level runtime lets one of our hooks run.
+// tenon-hook ends itself before that.
+const hookSeconds = 10
+
+// Programs says what the hooks that tenon adds start. folder is the one that
+// tenon-runtime is in. A program that is not there stays empty: [Lower] refuses
+// the edits that need it. Errors are the machine's.
+//
+// [Lower]: discover.Lower
+func (c Config) Programs(folder string) (discover.Programs, error) {
+	nvidiaHook, seconds, err := c.NVIDIAHook()
+	return discover.Programs{
+		TenonHook:         Program(folder, "tenon-hook", c.Hook),
+		HookTimeout:       hookSeconds,
+		NVIDIAHook:        nvidiaHook,
+		NVIDIAHookTimeout: seconds,
+		LdCacheRequired:   c.LdCache.Required,
+	}, err
+}
+
+// Program returns the path of a program of tenon's: the configured one, else the
+// one in folder, which tenon-runtime is in, else the one that packages install; ""
+// where there is none. It will run as root, so it must be a file that only root
+// can change.
+func Program(folder, name, configured string) string {
+	candidates := []string{configured}
+	if configured == "" {
+		candidates = []string{path.Join(folder, name), "/usr/bin/" + name}
+	}
+	for _, file := range candidates {
+		if CheckProgram(file) == nil {
+			return file
+		}
+	}
+	return ""
+}
+
+// CheckProgram says why tenon would not start a program of its own. Errors begin
+// with the file or folder at fault.
+func CheckProgram(file string) error {
+	f, err := OpenTrusted(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err == nil && st.Mode()&0o111 == 0 {
+		return fmt.Errorf("%s: is not executable; chmod +x it", file)
+	}
+	return err
+}
+
+// OwnFolder is the folder of the program that this process runs; "" where /proc
+// does not tell.
+func OwnFolder() string {
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return ""
+	}
+	return path.Dir(self)
+}
+
+// standardFolders are searched after PATH: engines are often started with an
+// empty one.
+var standardFolders = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+// LowLevelRuntime returns the absolute path of the first candidate that is
+// installed. A candidate is an absolute path, or a name that is looked for in
+// the folders of path (as in PATH) and then in the standard folders. The program
+// own, under whatever name, is passed over: it is tenon-runtime, and would start
+// itself for ever.
+func LowLevelRuntime(candidates []string, path, own string) (string, error) {
+	for _, candidate := range candidates {
+		if strings.Contains(candidate, "/") {
+			if filepath.IsAbs(candidate) && startable(candidate, own) {
+				return candidate, nil
+			}
+			continue
+		}
+		for _, folder := range append(filepath.SplitList(path), standardFolders...) {
+			// A relative folder in PATH means the caller's working directory,
+			// which is the bundle: nothing is started from there.
+			if file := filepath.Join(folder, candidate); filepath.IsAbs(file) && startable(file, own) {
+				return file, nil
+			}
+		}
+	}
+	quoted := make([]string, len(candidates))
+	for i, name := range candidates {
+		quoted[i] = fmt.Sprintf("%q", name)
+	}
+	return "", errors.New("low-level runtime " + strings.Join(quoted, ", ") +
+		": is not installed; install runc, or set runtimes in the configuration to an absolute path")
+}
+
+// startable reports whether file is a program that is not own.
+func startable(file, own string) bool {
+	st, err := os.Stat(file)
+	if err != nil || !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
+		return false
+	}
+	return !sameProgram(file, st, own)
+}
+
+// sameProgram reports whether file is own or a copy of it. Two copies that took
+// each other for runc would start each other for ever.
+func sameProgram(file string, st os.FileInfo, own string) bool {
+	self, err := os.Stat(own)
+	if err != nil || st.Size() != self.Size() {
+		return false
+	}
+	if os.SameFile(st, self) {
+		return true
+	}
+	ours, err := os.ReadFile(own)
+	if err != nil {
+		return false
+	}
+	theirs, err := os.ReadFile(file)
+	return err == nil && bytes.Equal(ours, theirs)
+}

@@ -29,7 +29,7 @@ func WriteMachine(dir string, asked []Asked, sameDriver, redact bool, readme str
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	m := machineWriter{sameDriver: sameDriver, redact: redact, files: map[string][]byte{}, folders: map[string]bool{}, devices: map[string][]string{}}
+	m := machineWriter{sameDriver: sameDriver, redact: redact, files: map[string][]byte{}, taken: map[string]string{}, folders: map[string]bool{}, devices: map[string][]string{}}
 	queries := "# What a mode asked, and was told. A question that is not here was not asked.\n"
 	for _, a := range asked {
 		queries += a.String() + m.answer(a) + "\n"
@@ -54,7 +54,8 @@ func WriteMachine(dir string, asked []Asked, sameDriver, redact bool, readme str
 type machineWriter struct {
 	sameDriver, redact bool
 	files              map[string][]byte
-	folders            map[string]bool     // those that files lie in
+	taken              map[string]string   // what stands under a path: a content, or the line of a device
+	folders            map[string]bool     // those that something stands in
 	devices            map[string][]string // lines, by the name of the file they are for
 }
 
@@ -102,26 +103,35 @@ func (m *machineWriter) folder(root uint32) string {
 	return "root"
 }
 
-// content puts the answer of a read into a file, under its own path if that is
-// free: links may lead two paths to one file, or one through what is a file by
-// its other name.
-func (m *machineWriter) content(a Asked) string {
-	name := m.folder(a.Root) + a.Key
-	free := !m.folders[name]
+// take lets something stand under a path of the folder, if it can: links may lead
+// two paths to one file, or one through what is a file by its other name, and
+// things change while a mode runs.
+func (m *machineWriter) take(name, what string) bool {
+	if m.folders[name] {
+		return false
+	}
+	if there, taken := m.taken[name]; taken {
+		return there == what
+	}
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		_, taken := m.files[dir]
-		free = free && !taken
+		if _, taken := m.taken[dir]; taken {
+			return false
+		}
 	}
-	if there, taken := m.files[name]; taken && string(there) != string(a.Answer) {
-		free = false // it changed while the mode ran
-	}
-	if !free {
-		name = fmt.Sprintf("answers/%d", len(m.files))
-	}
-	m.files[name] = a.Answer
+	m.taken[name] = what
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		m.folders[dir] = true
 	}
+	return true
+}
+
+// content puts the answer of a read into a file, under its own path if it can.
+func (m *machineWriter) content(a Asked) string {
+	name := m.folder(a.Root) + a.Key
+	if !cleanAbs(a.Key) || a.Key == "/" || !m.take(name, "content "+string(a.Answer)) {
+		name = fmt.Sprintf("answers/%d", len(m.files))
+	}
+	m.files[name] = a.Answer
 	return name
 }
 
@@ -134,7 +144,8 @@ func (m *machineWriter) stat(a Asked) string {
 	kind := string(a.Answer[:1])
 	line := fmt.Sprintf("%s %d %d %04o %d %d", kind, u32(16), u32(20), u32(4), u32(8), u32(12))
 	unwritable := func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
-	if kind != "c" && kind != "b" || a.Root == rootContainer || strings.ContainsFunc(a.Key, unwritable) {
+	if kind != "c" && kind != "b" || a.Root == rootContainer || !cleanAbs(a.Key) || a.Key == "/" || strings.ContainsFunc(a.Key, unwritable) ||
+		!m.take(m.folder(a.Root)+a.Key, line) {
 		return fmt.Sprintf(" %s %d", line, binary.LittleEndian.Uint64(a.Answer[24:]))
 	}
 	file := "devices"

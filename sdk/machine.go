@@ -89,6 +89,9 @@ func OpenMachine(dir string) (*Machine, error) {
 		}
 		m.roots[r] = tree
 	}
+	if _, err := os.Lstat(filepath.Join(dir, "driver_devices")); err == nil && m.roots[Driver] == root {
+		m.roots[Driver] = newFolder() // a driver root of which nothing but devices was seen
+	}
 	for name, r := range map[string]Root{"devices": Host, "driver_devices": Driver} {
 		err := eachLine(filepath.Join(dir, name), func(line string) error { return addDevice(m.roots[r], line) })
 		if err != nil {

@@ -30,6 +30,8 @@ func TestScripts(t *testing.T) {
 		WorkdirRoot:         scriptFolder(t),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup:               goEnv,
+		Condition:           builds,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":      exits,

@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -22,7 +21,7 @@ func moduleCommand() *cobra.Command {
 		Short:   "Look at modules",
 		Long:    "A module is the WebAssembly file of a mode: what discovers the devices of one kind.",
 		Example: "  tenon module list\n  tenon module inspect ./acme.wasm",
-	}, moduleListCommand(), moduleInspectCommand())
+	}, moduleListCommand(), moduleInspectCommand(), moduleNewCommand(), moduleBuildCommand(), moduleTestCommand(), moduleRunCommand())
 }
 
 func moduleListCommand() *cobra.Command {
@@ -77,69 +76,6 @@ func state(m wasm.Module) string {
 		return m.Unusable
 	}
 	return "good"
-}
-
-func moduleInspectCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "inspect FILE",
-		Short: "Tell what is in a module, without running it",
-		Long: `Tell what is in a module: what it imports and exports, its custom sections, its
-size and digest, whether a create would run it from this place, and if not, why.
-Nothing of it is run. Exit code 4 where it is no module that tenon can run.`,
-		Example: "  tenon module inspect /usr/lib/tenon/modules/csv.wasm\n  tenon module inspect --format json ./acme.wasm",
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("%s: wants one FILE; see %q", where(c), c.CommandPath()+" --help")
-			}
-			return nil
-		},
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return []string{"wasm"}, cobra.ShellCompDirectiveFilterFileExt
-		},
-	}
-	f := formatFlag(c)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		m, err := wasm.InspectModule(args[0])
-		if err != nil {
-			return err
-		}
-		if *f == "json" {
-			err = printJSON(c.OutOrStdout(), m)
-		} else {
-			err = printModule(c.OutOrStdout(), m)
-		}
-		if err == nil && m.Unusable != "" {
-			err = exitError{exitCheck, fmt.Errorf("%s: %s", printable(m.Path), m.Unusable)}
-		}
-		return err
-	}
-	return c
-}
-
-func printModule(out io.Writer, m wasm.Module) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	trusted, runs := "yes", "yes"
-	if m.Untrusted != "" {
-		trusted = "no: " + m.Untrusted
-	}
-	if m.Unusable != "" {
-		runs = "no: " + m.Unusable
-	}
-	fmt.Fprintf(w, "file\t%s\n", printable(m.Path))
-	fmt.Fprintf(w, "size\t%d\n", m.Size)
-	fmt.Fprintf(w, "sha256\t%s\n", m.SHA256)
-	fmt.Fprintf(w, "trusted here\t%s\n", printable(trusted))
-	fmt.Fprintf(w, "a mode of tenon\t%s\n", printable(runs))
-	for _, i := range m.Imports {
-		fmt.Fprintf(w, "import\t%s\t%s\n", i.Name, i.Type)
-	}
-	for _, e := range m.Exports {
-		fmt.Fprintf(w, "export\t%s\t%s\n", e.Name, e.Type)
-	}
-	for _, s := range m.Sections {
-		fmt.Fprintf(w, "custom section\t%s\t%d bytes\n", s.Name, s.Size)
-	}
-	return w.Flush()
 }
 
 // printable keeps control characters of a file's name off the terminal, and out

@@ -417,7 +417,7 @@ func TestWalkAgreesWithOpenat2(t *testing.T) {
 
 func sameNode(t *testing.T, root *root, p string, follow bool) {
 	t.Helper()
-	a, errA := root.open(p, follow)
+	a, _, errA := root.open(p, follow)
 	b, errB := root.walk(p, follow)
 	if errA != errB {
 		t.Errorf("%q follow %v: openat2 says %v, walk says %v", p, follow, errA, errB)

@@ -75,7 +75,7 @@ func (r *root) lookup(p string, follow bool) (*node, error) {
 	if r.fd < 0 {
 		return nil, unix.ENOENT
 	}
-	fd, err := r.open(p, follow)
+	fd, straight, err := r.open(p, follow)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +83,10 @@ func (r *root) lookup(p string, follow bool) (*node, error) {
 	if err := unix.Fstat(fd, &n.stat); err != nil {
 		n.close()
 		return nil, err
+	}
+	if straight {
+		n.real = p
+		return n, nil
 	}
 	where, err := pathOf(fd)
 	if err != nil {
@@ -104,12 +108,14 @@ func (r *root) lookup(p string, follow bool) (*node, error) {
 // as folders are renamed below it: openat2(2), ERRORS.
 const resolveDeadline = 100 * time.Millisecond
 
-// open resolves p below the root. Linux before 5.6 has no openat2, and then
+// open resolves p below the root, and reports whether that met no link, so that
+// p is where the thing is. It asks for that first: most paths have none, and to
+// ask procfs where a descriptor leads costs more than to open it. Linux before 5.6 has no openat2, and then
 // walk does the same step by step: Jetson boards of JetPack 4 run Linux 4.9.
-func (r *root) open(p string, follow bool) (int, error) {
+func (r *root) open(p string, follow bool) (fd int, straight bool, err error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS,
 	}
 	if !follow {
 		how.Flags |= unix.O_NOFOLLOW
@@ -119,15 +125,18 @@ func (r *root) open(p string, follow bool) (int, error) {
 		fd, err := unix.Openat2(r.fd, p, &how)
 		switch {
 		case errors.Is(err, unix.ENOSYS):
-			return r.walk(p, follow)
+			fd, err := r.walk(p, follow)
+			return fd, false, err
+		case errors.Is(err, unix.ELOOP) && how.Resolve&unix.RESOLVE_NO_SYMLINKS != 0:
+			how.Resolve &^= unix.RESOLVE_NO_SYMLINKS
 		case errors.Is(err, unix.EAGAIN):
 			if now := time.Now(); deadline.IsZero() {
 				deadline = now.Add(resolveDeadline)
 			} else if now.After(deadline) {
-				return -1, err
+				return -1, false, err
 			}
 		case !errors.Is(err, unix.EINTR):
-			return fd, err
+			return fd, how.Resolve&unix.RESOLVE_NO_SYMLINKS != 0, err
 		}
 	}
 }

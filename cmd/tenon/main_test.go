@@ -37,6 +37,8 @@ func TestScripts(t *testing.T) {
 			"exits":      exits,
 			"unhex":      unhex,
 			"substitute": substitute,
+			"manifest":   withManifest,
+			"spoil":      spoil,
 		},
 	})
 }
@@ -142,7 +144,7 @@ func TestColoursAreForTerminalsOnly(t *testing.T) {
 		t.Setenv("NO_COLOR", test.noColor)
 		var text string
 		if test.terminal {
-			text = onTerminal(t, func(tty *os.File) { run([]string{"config", "check", "-v"}, io.Discard, tty) })
+			text = onTerminal(t, "", func(tty *os.File) { run([]string{"config", "check", "-v"}, io.Discard, tty) })
 		} else {
 			var stderr bytes.Buffer
 			run([]string{"config", "check", "-v"}, io.Discard, &stderr)
@@ -157,8 +159,9 @@ func TestColoursAreForTerminalsOnly(t *testing.T) {
 	}
 }
 
-// onTerminal gives f a new pseudo-terminal (pts(4)), and returns what it wrote.
-func onTerminal(t *testing.T, f func(tty *os.File)) string {
+// onTerminal gives f a new pseudo-terminal (pts(4)) at which typed has been typed,
+// and returns what can be read there: typed, and what f wrote.
+func onTerminal(t *testing.T, typed string, f func(tty *os.File)) string {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -174,6 +177,9 @@ func onTerminal(t *testing.T, f func(tty *os.File)) string {
 	}
 	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := master.WriteString(typed); err != nil {
 		t.Fatal(err)
 	}
 	f(tty)

@@ -3,79 +3,80 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-
-	"github.com/tenon-runtime/tenon/host/wasm"
 )
 
 func moduleCommand() *cobra.Command {
 	return group(&cobra.Command{
-		Use:     "module",
-		Short:   "Look at modules",
-		Long:    "A module is the WebAssembly file of a mode: what discovers the devices of one kind.",
-		Example: "  tenon module list\n  tenon module inspect ./acme.wasm",
-	}, moduleListCommand(), moduleInspectCommand(), moduleNewCommand(), moduleBuildCommand(), moduleTestCommand(), moduleRunCommand())
+		Use:   "module",
+		Short: "Make, install and look after modules",
+		Long: `A module is the WebAssembly file of a mode: what discovers the devices of one kind.
+
+Who writes one uses new, build, inspect, test, run, keygen, sign and push; who
+installs one pull, inspect, install, list, verify, warm, rollback and remove.`,
+		Example: "  tenon module list\n  tenon module inspect ./acme.wasm\n  tenon module install ./acme.wasm",
+	},
+		moduleNewCommand(), moduleBuildCommand(), moduleInspectCommand(), moduleTestCommand(), moduleRunCommand(),
+		moduleKeygenCommand(), moduleSignCommand(), modulePushCommand(), modulePullCommand(),
+		moduleInstallCommand(), moduleListCommand(), moduleVerifyCommand(), moduleWarmCommand(), moduleRollbackCommand(), moduleRemoveCommand())
 }
 
 func moduleListCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the modules that are installed",
-		Long: `List the modules in module_dir of the configuration, by the name of their mode.
+		Long: `List the modules that are installed, in the order of their modes.
 
-A module is good where a create would open it and run it. Nothing is run here.
-Exit code 3 where there is none.`,
+A module is good where a create would run it. Nothing is run here. Exit code 3
+where there is none.`,
 		Example: "  tenon module list\n  tenon module list --format json",
 		Args:    noArgs,
 	}
-	f := formatFlag(c)
-	nvidia := nvidiaFlag(c)
+	f, root := formatFlag(c), rootFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		config, err := readConfig(*nvidia)
-		if err != nil {
-			return err
-		}
-		dir := config.ModuleDir
-		logger(c).Debug("looking for modules", "module_dir", dir)
-		modules, err := wasm.Modules(dir)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && len(modules) == 0 {
-			return exitError{exitNothing, fmt.Errorf("%s: has no modules; install one, or set module_dir in the configuration", dir)}
-		}
+		reports, err := reportsOf(*root, nil)
 		if err != nil {
 			return err
 		}
 		if *f == "json" {
-			return printJSON(c.OutOrStdout(), modules)
+			return printJSON(c.OutOrStdout(), reports)
 		}
 		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "MODE\tSIZE\tSHA256\tSTATE")
-		for _, m := range modules {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", printable(modeOf(m)), m.Size, m.SHA256, printable(state(m)))
+		fmt.Fprintln(w, "MODE\tMODULE\tVERSION\tORDER\tDIGEST\tSIGNED BY\tCOMPILED\tSTATE")
+		for _, r := range reports {
+			state, signed, compiled := "good", "-", "no"
+			if len(r.Problems) > 0 {
+				state = r.Problems[0]
+			}
+			if len(r.SignedBy) > 0 {
+				signed = strings.Join(r.SignedBy, ",")
+			}
+			if r.Compiled {
+				compiled = "yes"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", r.Mode, orDash(r.Name), orDash(r.Version), r.Order,
+				orDash(shortDigest(r.Digest)), printable(signed), compiled, printable(state))
 		}
 		return w.Flush()
 	}
 	return c
 }
 
-// modeOf is the name of the mode that a module's file is for.
-func modeOf(m wasm.Module) string { return strings.TrimSuffix(filepath.Base(m.Path), ".wasm") }
+// shortDigest is enough of a digest to tell modules apart at a glance.
+func shortDigest(digest string) string {
+	const digits = 12
+	return digest[:min(len(digest), len("sha256:")+digits)]
+}
 
-// state says whether a create can use the module, and else why not.
-func state(m wasm.Module) string {
-	switch {
-	case m.Untrusted != "":
-		return "not trusted: " + m.Untrusted
-	case m.Unusable != "":
-		return m.Unusable
+func orDash(s string) string {
+	if s == "" {
+		return "-"
 	}
-	return "good"
+	return printable(s)
 }
 
 // printable keeps control characters of a file's name off the terminal, and out

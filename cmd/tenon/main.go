@@ -20,6 +20,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tenon-runtime/tenon/host/wasm"
 )
 
 // Exit codes. They are part of the product.
@@ -44,6 +46,7 @@ func usage(format string, args ...any) error {
 }
 
 func main() {
+	wasm.Compile() // the whole program where "module install" has started it to compile
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

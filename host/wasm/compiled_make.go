@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -103,8 +102,10 @@ func Compiled(c host.Config, digest [sha256.Size]byte) (bool, error) {
 	return true, nil
 }
 
-// buildFolders are the names that buildFolder can give.
-var buildFolders = regexp.MustCompile(`^tenon-[0-9a-f]{16}-wazero-`)
+// isBuildFolder tells a name that a buildFolder may have.
+func isBuildFolder(name string) bool {
+	return strings.HasPrefix(name, "tenon-") && strings.Contains(name, "-wazero-")
+}
 
 // Prune removes the compiled code of other builds of tenon, and that of modules
 // whose digest is not in keep.
@@ -128,7 +129,7 @@ func Prune(c host.Config, keep [][sha256.Size]byte) error {
 	}
 	defer above.Close()
 	own := filepath.Base(dir.Name())
-	if err := removeExcept(above, func(name string) bool { return name == own || !buildFolders.MatchString(name) }); err != nil {
+	if err := removeExcept(above, func(name string) bool { return name == own || !isBuildFolder(name) }); err != nil {
 		return fmt.Errorf("%s: %w", c.CacheDir, cause(err))
 	}
 	return nil

@@ -95,9 +95,7 @@ func (g *guest) execute(ctx context.Context, code []byte, shape *moduleShape) (r
 	if err := g.offer(ctx, engine, shape.imports); err != nil {
 		return 0, err
 	}
-	// No name: it would be the module's to choose. No start functions: _start
-	// is refused, and _initialize is called below.
-	instance, err := engine.InstantiateModule(ctx, compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	instance, err := instantiate(ctx, engine, compiled)
 	if err != nil {
 		return 0, g.explainTrap(err)
 	}

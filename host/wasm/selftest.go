@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-
 	"github.com/tenon-runtime/tenon/host"
 )
 
@@ -56,7 +54,7 @@ func SelfTest(ctx context.Context, c host.Config, code []byte) error {
 		if err := g.offer(ctx, engine, shape.imports); err != nil {
 			return err
 		}
-		instance, err := engine.InstantiateModule(ctx, compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+		instance, err := instantiate(ctx, engine, compiled)
 		if err != nil {
 			return g.explainTrap(err)
 		}

@@ -164,7 +164,7 @@ func (s *stage) single(out io.Writer, build string, rounds int) error {
 	if err := s.isHit(hit); err != nil {
 		note = fmt.Sprintf("  (NO HIT: %v)", err)
 	}
-	fmt.Fprintf(out, "\nRatios                                             is   target\n")
+	fmt.Fprintf(out, "\n%-48s %6s %10s   target\n", "Ratios", "time", "processor")
 	for _, r := range []struct {
 		name   string
 		a, b   *subject
@@ -180,10 +180,11 @@ func (s *stage) single(out io.Writer, build string, rounds int) error {
 		{"create miss / baseline create", miss, baseCreate, ""},
 	} {
 		if r.b != nil {
-			fmt.Fprintf(out, "%-46s %6.2f   %s\n", r.name, ratio(r.a, r.b), r.target)
+			wall, cpu := ratio(r.a, r.b)
+			fmt.Fprintf(out, "%-48s %6.2f %10.2f   %s\n", r.name, wall, cpu, r.target)
 		}
 	}
-	fmt.Fprintf(out, "%-46s %6.1f   24\n%-46s %6.1f   110\n", "peak memory of a hit, MB", hit.peak(), "peak memory of a miss, MB", miss.peak())
+	fmt.Fprintf(out, "%-48s %6.1f              24\n%-48s %6.1f              110\n", "peak memory of a hit, MB", hit.peak(), "peak memory of a miss, MB", miss.peak())
 	return nil
 }
 

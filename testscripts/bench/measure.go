@@ -131,18 +131,20 @@ func median(runs []run, of func(run) float64) float64 {
 	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
 }
 
-// ratio is the median of the ratios of two subjects, round by round: what slows
-// one round slows both.
-func ratio(a, b *subject) float64 {
-	var values []float64
+// ratio is the median of the ratios of two subjects, round by round, of their
+// time and of their processor time: what slows one round slows both.
+func ratio(a, b *subject) (wall, cpu float64) {
+	var walls, cpus []float64
 	for i := range min(len(a.runs), len(b.runs)) {
-		values = append(values, float64(a.runs[i].wall)/float64(b.runs[i].wall))
+		walls = append(walls, float64(a.runs[i].wall)/float64(b.runs[i].wall))
+		cpus = append(cpus, float64(a.runs[i].cpu)/float64(b.runs[i].cpu))
 	}
-	slices.Sort(values)
-	if len(values) == 0 {
-		return 0
+	if len(walls) == 0 {
+		return 0, 0
 	}
-	return values[len(values)/2]
+	slices.Sort(walls)
+	slices.Sort(cpus)
+	return walls[len(walls)/2], cpus[len(cpus)/2]
 }
 
 // A bundle is a container that is created again and again.

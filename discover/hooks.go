@@ -13,7 +13,7 @@ import (
 
 // Programs are the programs that hooks start, and how.
 type Programs struct {
-	TenonHook         string // absolute path of tenon-hook
+	TenonHook         string // absolute path of tenon-hook; "" where it is not installed
 	NVIDIAHook        string // absolute path of nvidia-container-runtime-hook; "" where the administrator named none
 	NVIDIAHookTimeout int    // seconds; more than 0 where NVIDIAHook is used
 	HookTimeout       int    // seconds; more than 0 where TenonHook is used
@@ -44,8 +44,8 @@ var hookEnv = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 //
 // The hooks come in this order: create-symlinks, the other built-in ones as
 // they stand (those of chmod with one mode become one), update-ldcache. An
-// error says which program is not configured: the administrator's or, for
-// tenon-hook, tenon's own fault.
+// error says which program is not there: the administrator's fault, or the
+// installation's.
 func Lower(e Edits, p Programs) (Edits, error) {
 	var hooks []*cdi.Hook
 	tenon := func(args ...string) {
@@ -90,6 +90,9 @@ func Lower(e Edits, p Programs) (Edits, error) {
 		tenon(args...)
 	}
 	for _, h := range hooks {
+		if h.Path == "" {
+			return Edits{}, errors.New("tenon-hook: is not installed beside tenon-runtime, or not only root can change it; install tenon anew, or set hook in the configuration")
+		}
 		if !path.IsAbs(h.Path) || *h.Timeout <= 0 {
 			return Edits{}, fmt.Errorf("hook %q: its path is not absolute or it has no time-out; this is a bug of tenon, please report", h.Path)
 		}

@@ -18,7 +18,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -126,7 +125,7 @@ func runModule(ctx context.Context, file string, code []byte, g *guest) (host.Re
 func readModule(file string) ([]byte, error) {
 	f, err := host.OpenTrusted(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: does not exist; %s", file, modulesBeside(file))
+		return nil, fmt.Errorf("%s: does not exist; run \"tenon module install\" again", file)
 	}
 	if err != nil {
 		return nil, err
@@ -143,21 +142,6 @@ func readModule(file string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return code, nil
-}
-
-// modulesBeside says what to do where the module file is missing.
-func modulesBeside(file string) string {
-	var names []string
-	entries, _ := os.ReadDir(filepath.Dir(file)) // no folder, no names
-	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), ".wasm"); ok && host.IsModeName(name) && len(names) < 10 {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return "install the module, or set module_dir in the config"
-	}
-	return "install the module, or set mode in the config to one that is there: " + strings.Join(names, ", ")
 }
 
 // conclude makes a result of what the module returned and emitted.

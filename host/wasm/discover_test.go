@@ -291,8 +291,8 @@ func TestDiscoverRefusesBeforeItRuns(t *testing.T) {
 	}{
 		{c, "../m", `mode "../m": is not a name of small letters, digits, dots and dashes; set mode in the config`},
 		{c, "", `mode "": is not a name of small letters, digits, dots and dashes; set mode in the config`},
-		{c, "cdi", "mode cdi: " + dir + "/cdi.wasm: does not exist; install the module, or set mode in the config to one that is there: csv, open"},
-		{empty, "csv", "mode csv: " + dir + "/none/csv.wasm: does not exist; install the module, or set module_dir in the config"},
+		{c, "cdi", "mode cdi: " + dir + "/cdi.wasm: does not exist; run \"tenon module install\" again"},
+		{empty, "csv", "mode csv: " + dir + "/none/csv.wasm: does not exist; run \"tenon module install\" again"},
 		{c, "open", "mode open: " + dir + "/open.wasm: is not trusted: others may write it (mode 0666); chmod go-w " + dir + "/open.wasm"},
 	} {
 		if _, err := Discover(t.Context(), test.c, test.mode, requestOf(t, "{}"), "", nil); err == nil || err.Error() != test.want {

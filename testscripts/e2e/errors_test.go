@@ -5,7 +5,10 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -55,43 +58,46 @@ func TestDockerShowsTheError(t *testing.T) {
 		"unknown key": {csv + "runtmes = [\"runc\"]\n", ask, nil,
 			configFile + `:2: no such key "runtmes"; did you mean "runtimes"`},
 		"malformed": {"mode = [[[\n", ask, nil,
-			configFile + `:1: `},
+			configFile + `:1: not TOML: array is incomplete`},
 		"wrong type": {csv + "strict = \"yes\"\n", ask, nil,
-			configFile + `:2: `},
+			configFile + `:2: "strict" is "yes"; it must be true or false`},
 		"not installed": {"mode = \"acme\"\n", ask, nil,
 			`mode acme: is not installed; run "tenon module install FILE"`},
 		"module file missing": {"", ask, func(t *testing.T) { hide(t, csvModule) },
-			`mode csv: ` + csvModule + `: does not exist; `},
+			`mode csv: ` + csvModule + `: does not exist; run "tenon module install" again`},
 		"module changed": {"", ask, func(t *testing.T) { change(t, csvModule) },
-			`mode csv: ` + csvModule + `: is not the module that was installed`},
+			`mode csv: ` + csvModule + `: is not the module that was installed: its digest is ` + digestOfText + `, and /etc/tenon/modules.d/csv.toml has sha256:` +
+				strings.TrimSuffix(filepath.Base(csvModule), ".wasm") + `; run "tenon module install" again`},
 		"module open to others": {"", ask, func(t *testing.T) { chmod(t, csvModule, 0o666) },
-			`mode csv: ` + csvModule + `: `},
+			`mode csv: ` + csvModule + `: is not trusted: others may write it (mode 0666); chmod go-w ` + csvModule},
 		"entry broken": {"", ask, func(t *testing.T) { change(t, "/etc/tenon/modules.d/csv.toml") },
-			`mode csv: /etc/tenon/modules.d/csv.toml`},
+			`mode csv: /etc/tenon/modules.d/csv.toml:1: not TOML: invalid character at start of key: U+003D '='`},
 		"crash": {"", probe("crash"), nil,
-			`mode probe: ` + probeModule + `: `},
+			`mode probe: ` + probeModule + `: trapped: unreachable; it wrote "panic: runtime error: index out of range [5] with length 0"`},
 		"time-out": {goodConfigWith("wall_ms = 300"), probe("loop"), nil,
-			`mode probe: ` + probeModule + `: did not finish within 300ms`},
+			`mode probe: ` + probeModule + `: did not finish within 300ms; if the machine is slow, raise wall_ms in [limits] of the config`},
 		"module's reason": {"", probe("reason"), nil,
 			`mode probe: /dev/probe0: is asleep; wake it up`},
 		"device missing": {"", probe("device"), nil,
-			`mode probe: /dev/probe0: does not exist`},
-		"more than granted": {"", probe("greed"), nil,
-			`mode probe: `},
+			`mode probe: /dev/probe0: is not a device on this machine; load its driver`},
+		"what no mode may": {"", probe("greed"), nil,
+			`mode probe: ` + probeModule + `: containerEdits.env[0]: "LD_PRELOAD" is not for modes to set`},
+		"more than granted": {"", probe("grab"), nil,
+			`mode probe: env[0]: OTHER: is not granted; its manifest allows variables PROBED`},
 		"device not there": {"", []string{"-e", "NVIDIA_VISIBLE_DEVICES=7"}, nil,
-			`mode csv: device "7" in NVIDIA_VISIBLE_DEVICES: is not on this machine; ask for "all" or "0"`},
+			`mode csv: NVIDIA_VISIBLE_DEVICES: "7" is not a device of this machine; ask for all, 0 or none`},
 		"strict, library missing": {"strict = true\n" + csv, ask, func(t *testing.T) { hide(t, "/usr/lib/demo/libdemo.so.1.2") },
-			`mode csv: `},
+			`mode csv: ` + csvFolder + `/drivers.csv:1: lib,/usr/lib/demo/libdemo.so.1.2: does not exist, or is a link to what does not; correct it, or set strict = false`},
 		"strict, device missing": {"strict = true\n" + csv, ask, func(t *testing.T) { hide(t, "/dev/demo0") },
-			`mode csv: `},
+			`mode csv: ` + csvFolder + `/devices.csv:1: dev,/dev/demo0: does not exist; correct it, or set strict = false`},
 		"runc missing": {csv + "runtimes = [\"no-such-runc\"]\n", ask, nil,
 			`low-level runtime "no-such-runc": is not installed; install runc, or set runtimes in the configuration to an absolute path`},
 		"engine missing": {"", ask, func(t *testing.T) { hide(t, "/usr/bin/tenon-engine") },
 			`tenon-engine: is not installed beside tenon-runtime; install tenon anew`},
 		"hook missing": {"", ask, func(t *testing.T) { hide(t, "/usr/bin/tenon-hook") },
-			`tenon-hook: `},
+			`tenon-hook: is not installed beside tenon-runtime, or not only root can change it; install tenon anew, or set hook in the configuration`},
 		"configuration open to others": {"", ask, func(t *testing.T) { chmod(t, configFile, 0o666) },
-			configFile + `: `},
+			configFile + `: is not trusted: others may write it (mode 0666); chmod go-w ` + configFile},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.config != "" {
@@ -114,6 +120,11 @@ func TestDockerShowsTheError(t *testing.T) {
 	has(t, out, "loaded by soname", "device", "written by 0", "well")
 }
 
+// someText is what files are changed to.
+const someText = "= this is text\n"
+
+var digestOfText = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(someText)))
+
 func goodConfigWith(limit string) string {
 	return strings.Replace(goodConfig, "wall_ms = 10_000", limit, 1)
 }
@@ -124,7 +135,7 @@ func change(t *testing.T, path string) {
 	st, err := os.Stat(path)
 	must(t, err)
 	hide(t, path)
-	must(t, os.WriteFile(path, []byte("= this is text\n"), st.Mode()))
+	must(t, os.WriteFile(path, []byte(someText), st.Mode()))
 }
 
 // chmod gives a file another mode until the test ends.

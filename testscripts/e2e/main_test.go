@@ -22,15 +22,16 @@ import (
 )
 
 // roleVariable says what a process of this test program is: nothing is what go
-// test started, outside of the namespaces.
-const roleVariable = "TENON_E2E_ROLE"
+// test started, outside of the namespaces. Variables that begin with TENON_ are
+// tenon's.
+const roleVariable = "E2E_ROLE"
 
 // cgroupVariable is the name of the cgroup that all containers are below.
-const cgroupVariable = "TENON_E2E_CGROUP"
+const cgroupVariable = "E2E_CGROUP"
 
 // pathVariable is the PATH of go test, which finds go. The engines get the
 // standard one.
-const pathVariable = "TENON_E2E_PATH"
+const pathVariable = "E2E_PATH"
 
 // tools are the programs that the tests start, with Debian's names of the
 // packages that have them.
@@ -104,7 +105,7 @@ func inside(name, cgroups string, args []string) int {
 	cmd := exec.Command("unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "--propagation", "private",
 		"sh", "-c", script, self}, args...)...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(e string) bool {
-		return strings.HasPrefix(e, "TENON_") && !strings.HasPrefix(e, "TENON_CI=")
+		return strings.HasPrefix(e, "TENON_")
 	}), roleVariable+"=inside", cgroupVariable+"="+cgroup, pathVariable+"="+os.Getenv("PATH"),
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

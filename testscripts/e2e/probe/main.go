@@ -36,6 +36,8 @@ func discover(c *sdk.Context) (*sdk.Edits, error) {
 		e.ContainerEdits.DeviceNodes = []*sdk.DeviceNode{{Path: "/dev/probe0"}}
 	case "greed":
 		e.ContainerEdits.Env = []string{"LD_PRELOAD=/tmp/evil.so"}
+	case "grab":
+		e.ContainerEdits.Env = []string{"OTHER=1"}
 	default:
 		e.ContainerEdits.Env = []string{"PROBED=" + how}
 	}

@@ -175,7 +175,7 @@ type trial struct {
 	result     host.Result
 	err        error
 	asked      []host.Asked
-	denied     []host.Asked // what the manifest does not grant
+	denied     []host.Asked // what is denied; over a recorded machine, what the manifest does not grant
 	unrecorded []host.Asked // what a recording does not hold
 	took       time.Duration
 }
@@ -236,8 +236,10 @@ func (m *candidate) try(ctx context.Context, config host.Config, machine *sdk.Ma
 	if notes != nil {
 		t.asked = notes.Asked()
 	}
-	if machine == nil {
-		return t
+	for _, a := range t.asked {
+		if machine == nil && a.Code == host.CodeDenied {
+			t.denied = append(t.denied, a)
+		}
 	}
 	if len(t.unrecorded) > 0 {
 		t.err = fmt.Errorf("%s: is not in the recorded machine; record it anew, or add it to its file queries", t.unrecorded[0])

@@ -25,14 +25,15 @@ const (
 	getRust = "install the packages rustc and libstd-rust-dev-wasm32, or run \"rustup target add wasm32-unknown-unknown\""
 )
 
-// golang builds a reactor: std Go calls that c-shared.
+// golang builds a reactor: std Go calls that c-shared. What version control says
+// stays out of it, so that the same source is the same module.
 func (c *compiler) golang(out string) error {
 	program, err := exec.LookPath("go")
 	if err != nil {
 		return needed("go", getGo)
 	}
 	return c.run([]string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}, program,
-		"build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, ".")
+		"build", "-trimpath", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, ".")
 }
 
 // c compiles all *.c but tests, without a C library, and links them.

@@ -129,7 +129,7 @@ func (f *runFlags) run(c *cobra.Command, file string, box *container, settings m
 			fmt.Fprintln(c.ErrOrStderr(), line)
 		}
 		for _, q := range t.denied {
-			fmt.Fprintf(c.ErrOrStderr(), "%s: is not granted by the manifest\n", q)
+			fmt.Fprintf(c.ErrOrStderr(), "%s: is denied\n", q)
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "%s and %s, interpreted, with loading\n", counted(len(t.asked), "question"), t.took.Round(time.Millisecond))
 	}

@@ -11,9 +11,10 @@
 // or asked for its state. And either all edits are in config.json, or none.
 //
 // Read main.go first: create is the whole story. call.go is the command line,
-// bundle.go the config.json, ask.go the way to the modes, record.go what is kept for
-// people, report.go the one door for errors. What would slow every start down, the reader of the configuration
-// and the WebAssembly engine, is in a program of its own, tenon-engine.
+// bundle.go the config.json, ask.go the way to the modes, record.go what is kept
+// for people, report.go the one door for errors. What would slow every start
+// down, the reader of the configuration and the WebAssembly engine, is in a
+// program of its own, tenon-engine.
 package main
 
 import (

@@ -28,7 +28,7 @@ func TestScripts(t *testing.T) {
 	bin := filepath.Join(root, "bin")
 	for _, program := range []string{"tenon-runtime", "tenon-engine", "tenon-hook", "tenon"} {
 		// The id makes it a build that keeps settings and traces.
-		build(t, "-ldflags=-s -w -X github.com/tenon-runtime/tenon/host.build=test", "-o", bin+"/", "../"+program)
+		build(t, "-ldflags=-s -w -X github.com/tenon-runtime/tenon/host.build=build-of-the-scripts", "-o", bin+"/", "../"+program)
 	}
 	for _, name := range []string{"nvidia-container-runtime", "copy-of-tenon"} {
 		data, err := os.ReadFile(bin + "/tenon-runtime")
@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("BIN", bin)
 			env.Setenv("INSTALLED", filepath.Join(root, "modules.d"))
 			env.Setenv("TENON_STATE", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("PATH", filepath.Join(env.WorkDir, "bin")+":"+bin+":"+env.Getenv("PATH"))
@@ -88,7 +89,7 @@ func TestScripts(t *testing.T) {
 // build runs go build, for wasm where it makes a module.
 func build(t *testing.T, args ...string) {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"build", "-trimpath"}, args...)...)
+	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false"}, args...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if args[0] == "-buildmode=c-shared" {
 		cmd.Env = append(cmd.Env, "GOOS=wasip1", "GOARCH=wasm")
@@ -110,7 +111,7 @@ func trustedFolder(t *testing.T) string {
 			parents = []string{build}
 		}
 	}
-	dir, err := os.MkdirTemp(parents[0], "tenon-test-")
+	dir, err := os.MkdirTemp(parents[0], "_tenon-test-")
 	if err != nil {
 		t.Fatal(err)
 	}

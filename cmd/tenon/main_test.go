@@ -74,7 +74,7 @@ func scriptFolder(t *testing.T) string {
 		}
 		t.Skip("needs root, or a checkout that only its user can write to")
 	}
-	dir, err := os.MkdirTemp(parent, "tenon-scripts-")
+	dir, err := os.MkdirTemp(parent, "_tenon-scripts-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func trustedDir(t *testing.T) string {
 	os.MkdirAll(build, 0o755)
 	home, _ := os.UserHomeDir()
 	for _, parent := range []string{build, "/var/lib", home} {
-		dir, err := os.MkdirTemp(parent, "tenon-test-")
+		dir, err := os.MkdirTemp(parent, "_tenon-test-")
 		if err != nil {
 			continue
 		}

@@ -316,7 +316,12 @@ func (i *installation) enter() error {
 	if err != nil {
 		return err
 	}
-	if err := p.write(p.previous(mode), before, 0o644); err != nil {
+	if i.before.File == i.entry.File {
+		// It was in place, and is written over: there is nothing to go back to.
+		if err := p.remove(p.previous(mode)); err != nil {
+			return err
+		}
+	} else if err := p.write(p.previous(mode), before, 0o644); err != nil {
 		return err
 	}
 	if err := p.write(p.entry(mode), text, 0o644); err != nil {

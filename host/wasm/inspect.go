@@ -129,28 +129,6 @@ func customSections(code []byte) (list []ModuleSection) {
 	return list
 }
 
-// Modules inspects the *.wasm files of a folder, by name; one that cannot be read
-// is unusable. An error is about the folder.
-func Modules(dir string) ([]Module, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, errors.Unwrap(err))
-	}
-	var list []Module
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".wasm") {
-			continue
-		}
-		path := filepath.Join(dir, e.Name())
-		m, err := InspectModule(path)
-		if err != nil {
-			m.Unusable = strings.TrimPrefix(err.Error(), path+": ")
-		}
-		list = append(list, m)
-	}
-	return list, nil
-}
-
 // withoutPath is the text of an error without the path and the system call.
 func withoutPath(err error) string {
 	var pathError *fs.PathError

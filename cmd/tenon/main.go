@@ -5,8 +5,9 @@
 // container engines about tenon-runtime.
 //
 // What it prints on standard output is data, for people or, with --format json,
-// for programs; all else goes to standard error. It runs no module. It never
-// takes part in the creation of a container: that is cmd/tenon-runtime.
+// for programs; all else goes to standard error. It runs modules to try them and to
+// explain containers. It never takes part in the creation of one: that is
+// cmd/tenon-runtime.
 //
 // Start at main; each noun of the command line has a file.
 package main
@@ -77,7 +78,9 @@ func rootCommand() *cobra.Command {
 
 Exit codes: 0 all is well, 1 it failed, 2 the command line is wrong, 3 nothing
 found, 4 a check found something wrong.`,
-		Example: `  tenon config check
+		Example: `  tenon doctor
+  tenon explain CONTAINER
+  tenon config check
   tenon config show
   tenon module list
   tenon module inspect ./acme.wasm`,
@@ -90,7 +93,7 @@ found, 4 a check found something wrong.`,
 		return usage("%s: %w; see %q", where(c), err, c.CommandPath()+" --help")
 	})
 	root.PersistentFlags().BoolP("verbose", "v", false, "say on standard error what is looked at")
-	root.AddCommand(moduleCommand(), configCommand(), runtimeCommand(), versionCommand())
+	root.AddCommand(moduleCommand(), configCommand(), runtimeCommand(), explainCommand(), applyCommand(), doctorCommand(), psCommand(), versionCommand())
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" { // cobra's own, with our manners

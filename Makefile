@@ -6,6 +6,7 @@ GO       ?= go
 PREFIX   ?= /usr
 DESTDIR  ?=
 FUZZTIME ?= 1m
+BENCH_RUNS ?= 40
 
 # What all programs of one build share: the digest of their sources.
 BUILD    := $(shell cat go.mod go.sum $$(find cmd host discover ldcache sdk -name '*.go' | LC_ALL=C sort) | sha256sum | cut -c1-32)
@@ -41,8 +42,8 @@ attack: all ## the attacks on hooks, each race 1,500 times (root, runc)
 	TENON_ATTACK_RUNS=1500 $(GO) test -count=1 -timeout 90m -run '^Test[TR][0-9][0-9]' ./testscripts
 
 .PHONY: bench
-bench: all ## measure everything side by side in one run (root)
-	$(GO) run ./testscripts/hookbench build/tenon-hook
+bench: all ## measure everything side by side in one run (root; BENCH_RUNS, BASELINE)
+	$(GO) run ./testscripts/bench -runs $(BENCH_RUNS) build
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME

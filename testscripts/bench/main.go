@@ -20,16 +20,19 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -41,7 +44,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "Usage: bench [-runs N] [-keep] BUILD")
 		os.Exit(64)
 	}
-	if err := bench(flag.Arg(0), *rounds, *keep); err != nil {
+	// Whoever stops us finds no daemons and no mounts left behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, flag.Arg(0), *rounds, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -55,7 +61,7 @@ const (
 	atOnce       = 64 // creates at once
 )
 
-func bench(build string, rounds int, keep bool) error {
+func bench(ctx context.Context, build string, rounds int, keep bool) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root, for device nodes")
 	}
@@ -63,7 +69,7 @@ func bench(build string, rounds int, keep bool) error {
 	if err != nil {
 		return err
 	}
-	s, err := newStage(build)
+	s, err := newStage(ctx, build)
 	if s != nil && !keep {
 		defer os.RemoveAll(s.dir)
 	}

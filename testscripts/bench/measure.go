@@ -53,6 +53,9 @@ func (s *stage) measure(rounds int, subjects ...*subject) error {
 
 // once runs a subject and holds what it did against what it should do.
 func (s *stage) once(x *subject) (run, error) {
+	if err := s.ctx.Err(); err != nil {
+		return run{}, err
+	}
 	if x.bundle != nil {
 		if err := x.bundle.reset(); err != nil {
 			return run{}, err

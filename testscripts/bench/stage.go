@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 // A stage is a folder with all that is measured: programs, floors, machines,
 // configurations and bundles.
 type stage struct {
+	ctx context.Context // ends where we are told to stop
 	dir string
 	bin string // tenon's programs, the floors, and noop
 }
@@ -27,12 +29,12 @@ const devices = 10
 
 // newStage makes a stage of what was built into build. The folder is beside it:
 // tenon takes no module from a folder that others may write to.
-func newStage(build string) (*stage, error) {
+func newStage(ctx context.Context, build string) (*stage, error) {
 	dir, err := os.MkdirTemp(build, "bench-")
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{dir: dir, bin: filepath.Join(dir, "bin")}
+	s := &stage{ctx: ctx, dir: dir, bin: filepath.Join(dir, "bin")}
 	if err := os.Mkdir(s.bin, 0o755); err != nil {
 		return s, err
 	}

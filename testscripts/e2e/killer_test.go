@@ -12,17 +12,15 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// mutating are the system calls that change something, with the position of the
-// argument that decides whether they do: openat(2) only where it creates or
-// truncates. Older calls of the same kind (open, rename, …) are in changing, so
-// that a create which used one would not go unseen.
+// mutating are the system calls that change something; openat(2) only where it
+// creates or truncates. Older calls of the same kind (open, rename, …) are in
+// changing, so that a create which used one would not go unseen.
 var mutating = map[uint64]string{
 	unix.SYS_WRITE: "write", unix.SYS_PWRITE64: "pwrite64", unix.SYS_WRITEV: "writev", unix.SYS_OPENAT: "openat",
 	unix.SYS_RENAMEAT: "renameat", unix.SYS_RENAMEAT2: "renameat2", unix.SYS_UNLINKAT: "unlinkat", unix.SYS_MKDIRAT: "mkdirat",
@@ -34,23 +32,24 @@ var mutating = map[uint64]string{
 	unix.SYS_SENDFILE: "sendfile", unix.SYS_COPY_FILE_RANGE: "copy_file_range", unix.SYS_MOUNT: "mount",
 }
 
-// A kill says what the killer has seen, and what it did.
+// A kill says what the killer did.
 type kill struct {
-	Calls  int    // mutating system calls up to and with the one that was not carried out
-	Call   string // its name; "" where there were fewer: the program came to its end
-	Caller string // base name of the program that made it
-	Status int    // exit status, where the program came to its end
+	Done   bool // else the program came to its end before
+	Status int  // its exit status then
 }
 
-// runKiller runs a program and kills the process in it that is about to make its
-// nth mutating system call, of all its processes and threads together. A process
-// of its own does that, since the tracer has to wait for whatever ends.
-func runKiller(n int, env []string, args ...string) (kill, error) {
+// runKiller runs a program and kills the process in it that is about to make a
+// system call for the nth time, all its processes and threads together. point is
+// the program's base name and the call, as in "tenon-runtime renameat". Each kind
+// is counted for itself: threads and processes do not come in the same order each
+// time. A process of its own does that, since a tracer has to wait for whatever
+// ends.
+func runKiller(point string, n int, env []string, args ...string) (kill, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return kill{}, err
 	}
-	cmd := exec.Command(self, append([]string{strconv.Itoa(n)}, args...)...)
+	cmd := exec.Command(self, append([]string{point, strconv.Itoa(n)}, args...)...)
 	cmd.Env = append(append(os.Environ(), env...), roleVariable+"=killer")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -61,12 +60,12 @@ func runKiller(n int, env []string, args ...string) (kill, error) {
 	return k, json.Unmarshal(out, &k)
 }
 
-// killer is the process that traces: its arguments are n and the command.
+// killer is the process that traces: its arguments are point, n and the command.
 func killer(args []string) int {
-	n, err := strconv.Atoi(args[0])
+	n, err := strconv.Atoi(args[1])
 	if err == nil {
 		var k kill
-		if k, err = trace(n, args[1:]); err == nil {
+		if k, err = trace(args[0], n, args[2:]); err == nil {
 			err = json.NewEncoder(os.Stdout).Encode(k)
 		}
 	}
@@ -77,7 +76,7 @@ func killer(args []string) int {
 	return 0
 }
 
-func trace(n int, args []string) (kill, error) {
+func trace(point string, n int, args []string) (kill, error) {
 	runtime.LockOSThread() // a tracer is a thread, ptrace(2)
 	os.Unsetenv(roleVariable)
 	first, err := os.StartProcess(args[0], args, &os.ProcAttr{Env: os.Environ(), Sys: &syscall.SysProcAttr{Ptrace: true}})
@@ -85,6 +84,7 @@ func trace(n int, args []string) (kill, error) {
 		return kill{}, err
 	}
 	var k kill
+	calls := 0
 	ready := map[int]bool{} // tracees that have the options
 	inCall := map[int]bool{}
 	for {
@@ -99,7 +99,7 @@ func trace(n int, args []string) (kill, error) {
 			return k, err
 		}
 		if !status.Stopped() {
-			if pid == first.Pid && k.Call == "" {
+			if pid == first.Pid && !k.Done {
 				k.Status = status.ExitStatus()
 			}
 			continue
@@ -118,15 +118,11 @@ func trace(n int, args []string) (kill, error) {
 			}
 		case stop == unix.SIGTRAP|0x80:
 			inCall[pid] = !inCall[pid]
-			if !inCall[pid] || k.Call != "" {
+			if !inCall[pid] || k.Done || mutatingCall(pid) != point {
 				break
 			}
-			name, caller := mutatingCall(pid)
-			if name == "" {
-				break
-			}
-			if k.Calls++; k.Calls == n {
-				k.Call, k.Caller = name, caller
+			if calls++; calls == n {
+				k.Done = true
 				// The call is not carried out: the process dies on its way into it.
 				if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 					return k, err
@@ -157,22 +153,22 @@ type syscallInfo struct {
 	_    [16]byte
 }
 
-// mutatingCall returns the name of the call that a tracee is about to make, and
-// its program; "" for a call that changes nothing.
-func mutatingCall(pid int) (name, caller string) {
+// mutatingCall returns the program of a tracee and the call that it is about to
+// make; "" for a call that changes nothing.
+func mutatingCall(pid int) string {
 	var info syscallInfo
 	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(pid),
 		unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
 	if errno != 0 || info.op != unix.PTRACE_SYSCALL_INFO_ENTRY {
-		return "", ""
+		return ""
 	}
-	name = mutating[info.nr]
+	name := mutating[info.nr]
 	if name == "" || name == "openat" && info.args[2]&(unix.O_CREAT|unix.O_TRUNC) == 0 {
-		return "", ""
+		return ""
 	}
-	exe, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
-	if caller = filepath.Base(exe); !strings.HasPrefix(caller, "tenon-") {
-		return "", "" // the low-level runtime has taken over
+	exe, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
+	if err != nil {
+		return ""
 	}
-	return name, caller
+	return filepath.Base(exe) + " " + name
 }

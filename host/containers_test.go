@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tenon-runtime/tenon/discover"
+	"golang.org/x/sys/unix"
 	cdi "tags.cncf.io/container-device-interface/specs-go"
 )
 
@@ -74,7 +75,24 @@ func TestContainersAreKeptUntilTheyAreRemoved(t *testing.T) {
 }
 
 func TestOldRecordsGoWhereThereAreMany(t *testing.T) {
-	state := filepath.Join(trustedDir(t), "tenon")
+	t.Run("on a disk", func(t *testing.T) { fillContainers(t, filepath.Join(trustedDir(t), "tenon")) })
+	t.Run("in a tmpfs, as /run is", func(t *testing.T) {
+		dir := trustedDir(t)
+		if os.Geteuid() != 0 {
+			if os.Getenv("TENON_CI") != "" {
+				t.Fatal("needs root, to mount a tmpfs")
+			}
+			t.Skip("needs root, to mount a tmpfs")
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=700"); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Unmount(dir, unix.MNT_DETACH)
+		fillContainers(t, dir+"/tenon")
+	})
+}
+
+func fillContainers(t *testing.T, state string) {
 	for i := range maxContainers {
 		id := fmt.Sprintf("c%d", i)
 		if err := StoreContainer(state, id, []byte("{}")); err != nil {

@@ -94,7 +94,7 @@ func TestValidateNamesTheField(t *testing.T) {
 	for _, test := range []struct{ doc, want string }{
 		{`{}`, `abi: 0 is not 1`},
 		{`{"abi":2}`, `abi: 2 is not 1`},
-		{`{"abi":1,"remove":{"env":[` + strings.Repeat(`"A",`, 2000) + `"A"]}}`, `edits: there are 2001, more than 2000`},
+		{`{"abi":1,"remove":{"env":[` + strings.Repeat(`"A",`, 10_000) + `"A"]}}`, `edits: there are 10001, more than 10000`},
 
 		{env(`A`), `containerEdits.env[0]: it is not NAME=value`},
 		{env(`=1`), `containerEdits.env[0]: it is not NAME=value`},

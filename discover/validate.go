@@ -17,8 +17,8 @@ import (
 )
 
 // maxEdits is how many single edits one mode may ask for. A server with eight
-// GPUs needs about 200.
-const maxEdits = 2000
+// GPUs needs about 200; the lists of a whole system are some thousand.
+const maxEdits = 10_000
 
 // hookNames are the hooks of the runtime-spec, in the order of its config.md.
 var hookNames = []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}

@@ -92,7 +92,7 @@ func DefaultConfig() Config {
 		AcceptEnvWhenUnprivileged: true,
 		// Those of ABI version 1, "Limits" in sdk/ABI.md.
 		Limits: Limits{
-			WallMS: 2000, MemoryPages: 1024, Queries: 4096, AnswerBytes: 1 << 20,
+			WallMS: 2000, MemoryPages: 1024, Queries: 32_768, AnswerBytes: 1 << 20,
 			AnswersBytes: 8 << 20, EditsBytes: 1 << 20, LogBytes: 64 << 10, GlobEntries: 20_000,
 		},
 		ModeTables: map[string]map[string]string{

@@ -77,7 +77,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		ModuleDir: "/var/lib/tenon/modules", ModulesD: "/etc/tenon/modules.d", CacheDir: "/var/cache/tenon", TrustD: "/etc/tenon/trust.d",
 		DriverRoot: "/", DeviceAccess: "rw", AcceptEnvWhenUnprivileged: true, Traces: "on", Installed: []host.Installed{},
 		Limits: host.Limits{
-			WallMS: 2000, MemoryPages: 1024, Queries: 4096, AnswerBytes: 1048576,
+			WallMS: 2000, MemoryPages: 1024, Queries: 32768, AnswerBytes: 1048576,
 			AnswersBytes: 8388608, EditsBytes: 1048576, LogBytes: 65536, GlobEntries: 20000,
 		},
 		ModeTables: map[string]map[string]string{

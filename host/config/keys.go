@@ -48,7 +48,7 @@ func configKeys() []configKey {
 		{"ldcache.required", d.LdCache.Required, "", nil},
 		numberKey("limits.wall_ms", d.Limits.WallMS, maxWallMS),
 		numberKey("limits.memory_pages", d.Limits.MemoryPages, 1024),
-		numberKey("limits.queries", d.Limits.Queries, 4096),
+		numberKey("limits.queries", d.Limits.Queries, 32_768),
 		numberKey("limits.answer_bytes", d.Limits.AnswerBytes, 1<<20),
 		numberKey("limits.answers_bytes", d.Limits.AnswersBytes, 8<<20),
 		numberKey("limits.edits_bytes", d.Limits.EditsBytes, 1<<20),

@@ -95,10 +95,10 @@ func TestBadModules(t *testing.T) {
 	}
 	memory := bytesOf(text("memory"), 2, 0)
 	entry := bytesOf(text("tenon_discover"), 0, 1)
-	many := func(setup, what []byte) []byte { // setup, then what 5,000 times, by a counter in memory
+	many := func(setup, what []byte) []byte { // setup, then what 40,000 times, by a counter in memory
 		return guestModule(bytesOf(setup, opLoop, blockEmpty, what,
 			i32Consts(1000, 1000), 0x28, 2, 0, i32Const(1), 0x6a, 0x36, 2, 0, // memory[1000]++
-			i32Const(1000), 0x28, 2, 0, i32Const(5000), 0x48, 0x0d, 0, opEnd, i32Const(0)), "")
+			i32Const(1000), 0x28, 2, 0, i32Const(40000), 0x48, 0x0d, 0, opEnd, i32Const(0)), "")
 	}
 	tests := []struct {
 		name   string
@@ -152,7 +152,7 @@ func TestBadModules(t *testing.T) {
 		{"edits break a rule", emitAndReturn(emitEdits, `{"abi":1,"containerEdits":{"mounts":[{"hostPath":"/x","containerPath":"/proc/x"}]}}`, host.ResultDone), "FILE: "},
 		{"too many documents", many(nil, bytesOf(i32Consts(0, 0, 0), opCall, funcEmit, opDrop)), "FILE: emitted more than the 64 edits documents a run may emit"},
 		{"too much emitted", many(nil, bytesOf(i32Consts(2, 0, 60000), opCall, funcEmit, opDrop)), "FILE: emitted more than the 1048576 bytes a run may emit"},
-		{"too many queries", many(nil, bytesOf(i32Const(1000), 0x28, 2, 0, i32Consts(0, 0, 0, 0, 0), opCall, funcQuery, opDrop)), "FILE: asked more than the 4096 queries a run may ask"},
+		{"too many queries", many(nil, bytesOf(i32Const(1000), 0x28, 2, 0, i32Consts(0, 0, 0, 0, 0), opCall, funcQuery, opDrop)), "FILE: asked more than the 32768 queries a run may ask"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

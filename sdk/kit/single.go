@@ -163,7 +163,7 @@ func spentQueries() int32 {
 			break
 		}
 	}
-	check("H-72", asked == 4096, itoa(int64(asked))+" queries were answered, not 4096")
+	check("H-72", asked == 32768, itoa(int64(asked))+" queries were answered, not 32768")
 	code("H-13", opEnv, 0, "KIT_1", spent)
 	code("H-13", opEnv, 0, "KIT_NEW", spent)
 	code("H-13", opStat, rootHost, "/", spent)

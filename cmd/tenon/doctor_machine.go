@@ -172,19 +172,21 @@ func (m machine) library(soname string) string {
 	if err != nil {
 		return ""
 	}
-	for _, path := range cache.Lookup(soname) {
-		root, err := os.OpenRoot(m.root)
-		if err != nil {
-			return ""
-		}
-		target, err := root.Readlink(strings.TrimPrefix(path, "/"))
-		root.Close()
-		if err != nil {
-			return path
-		}
-		return filepath.Join(filepath.Dir(path), filepath.Base(target))
+	found := cache.Lookup(soname)
+	if len(found) == 0 {
+		return ""
 	}
-	return ""
+	path := found[0] // the one that a loader takes
+	root, err := os.OpenRoot(m.root)
+	if err != nil {
+		return ""
+	}
+	defer root.Close()
+	target, err := root.Readlink(strings.TrimPrefix(path, "/"))
+	if err != nil {
+		return path
+	}
+	return filepath.Join(filepath.Dir(path), filepath.Base(target))
 }
 
 // nvidiaNodes are the device nodes of NVIDIA's drivers.

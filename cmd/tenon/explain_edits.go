@@ -67,16 +67,16 @@ func (l *editList) of(e *discover.Edits) []explainedEdit {
 		}
 		l.add("env", name, value, value).secret = true
 	}
-	groups := map[uint32]string{} // the device that asks for each
+	groups := map[uint32]*explainedEdit{} // the device that asks for each
 	for _, d := range c.DeviceNodes {
 		detail := fmt.Sprintf("%s %d:%d %s", d.Type, d.Major, d.Minor, d.Permissions)
 		from := cmp.Or(d.HostPath, d.Path)
 		if from != d.Path {
 			detail += " from " + from
 		}
-		l.add("device", d.Path, detail, from)
-		if d.GID != nil && groups[*d.GID] == "" {
-			groups[*d.GID] = d.Path
+		device := *l.add("device", d.Path, detail, from)
+		if d.GID != nil && groups[*d.GID] == nil {
+			groups[*d.GID] = &device
 		}
 	}
 	for _, r := range e.DeviceRules {
@@ -98,8 +98,8 @@ func (l *editList) of(e *discover.Edits) []explainedEdit {
 	}
 	for _, gid := range c.AdditionalGIDs {
 		group := l.add("group", fmt.Sprint(gid), "")
-		if !slices.Contains(l.ownGroups, gid) {
-			group.Detail, group.From = "the group of "+groups[gid]+", which not everybody may open", []string{}
+		if device := groups[gid]; device != nil && !slices.Contains(l.ownGroups, gid) {
+			group.Detail, group.From = "the group of "+device.What+", which not everybody may open", device.From
 		}
 	}
 	if c.IntelRdt != nil {
@@ -126,4 +126,19 @@ func (l *editList) of(e *discover.Edits) []explainedEdit {
 		l.add("annotation", key, e.Annotations[key]).secret = true
 	}
 	return l.list
+}
+
+// hookCauses say which of the edits of modes each hook of tenon's carries out, by
+// its command.
+var hookCauses = map[string]string{
+	"create-symlinks": "the links above",
+	"update-ldcache":  "the libraries and folders of libraries above",
+}
+
+// hookCause says why there is a hook with these arguments.
+func hookCause(args []string) []string {
+	if len(args) > 1 && hookCauses[args[1]] != "" {
+		return []string{hookCauses[args[1]]}
+	}
+	return []string{"the built-in hooks above"}
 }

@@ -275,7 +275,7 @@ func (e *explanation) hooks(lowered discover.Edits, programs discover.Programs) 
 		}
 		e.Edits = append(e.Edits, explainedEdit{
 			Mode: strings.Join(modes, ", "), Kind: "hook", What: h.Path,
-			Detail: h.HookName + ": " + strings.Join(h.Args, " "), From: []string{},
+			Detail: h.HookName + ": " + strings.Join(h.Args, " "), From: hookCause(h.Args),
 		})
 	}
 }

@@ -79,7 +79,7 @@ func (e *explanation) tree(verbose bool) *branch {
 	}
 	for _, edit := range e.Edits {
 		if edit.Kind == "hook" {
-			top.add(green, "%s, for mode %s", edit.text(), edit.Mode)
+			edit.branch(top, ", for mode "+edit.Mode)
 		}
 	}
 	switch {
@@ -136,10 +136,15 @@ func (e *explanation) modeBranch(top *branch, m *explainedMode, verbose bool) {
 		if edit.Mode != m.Mode || edit.Kind == "hook" {
 			continue
 		}
-		b := mode.add(green, "%s", edit.text())
-		for _, from := range edit.From {
-			b.add(dim, "%s", from)
-		}
+		edit.branch(mode, "")
+	}
+}
+
+// branch hangs the edit, with more behind it, and what names it.
+func (e explainedEdit) branch(on *branch, more string) {
+	b := on.add(green, "%s%s", e.text(), more)
+	for _, from := range e.From {
+		b.add(dim, "%s", from)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tenon-runtime/tenon/discover"
 	"github.com/tenon-runtime/tenon/ldcache"
 )
@@ -75,6 +77,8 @@ type Run struct {
 	log     *slog.Logger
 
 	memo     map[question]reply
+	plain    map[place]unix.Stat_t            // what realpath found where the path says
+	pseudo   map[uint64]bool                  // by device number: procfs and sysfs
 	answered int                              // bytes of all answers
 	caches   [rootCount]func() *ldcache.Cache // ld.so.cache of each root, read once
 	spent    string                           // the limit that ended the run's queries

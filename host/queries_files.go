@@ -29,6 +29,12 @@ func codeOf(err error) int32 {
 	return CodeIO
 }
 
+// place is a path in a root.
+type place struct {
+	root uint32
+	path string
+}
+
 // find resolves the path of a query. Every query that looks at the machine
 // comes by here: grants are held against the path as asked and as resolved.
 func (r *Run) find(op, rootNumber uint32, p string, follow bool) (*node, int32) {
@@ -87,26 +93,40 @@ const statSize = 32
 //	20  u32 minor, of a device, else 0
 //	24  u64 size of a regular file or link, else 0; 0 on procfs and sysfs
 func (r *Run) statPath(q question) ([]byte, int32) {
-	n, code := r.find(q.op, q.root, q.key, false)
-	if code != CodeOK {
-		return nil, code
+	st, known := r.plain[place{q.root, q.key}]
+	if !known || !r.grantedPath(q.op, q.root, q.key) {
+		n, code := r.find(q.op, q.root, q.key, false)
+		if code != CodeOK {
+			return nil, code
+		}
+		r.pseudoFile(n)
+		st = n.stat
+		n.close()
 	}
-	defer n.close()
 	b := make([]byte, statSize)
-	b[0] = typeByte(n.stat.Mode)
-	binary.LittleEndian.PutUint32(b[4:], n.stat.Mode&0o7777)
-	binary.LittleEndian.PutUint32(b[8:], n.stat.Uid)
-	binary.LittleEndian.PutUint32(b[12:], n.stat.Gid)
+	b[0] = typeByte(st.Mode)
+	binary.LittleEndian.PutUint32(b[4:], st.Mode&0o7777)
+	binary.LittleEndian.PutUint32(b[8:], st.Uid)
+	binary.LittleEndian.PutUint32(b[12:], st.Gid)
 	switch b[0] {
 	case 'c', 'b':
-		binary.LittleEndian.PutUint32(b[16:], unix.Major(uint64(n.stat.Rdev)))
-		binary.LittleEndian.PutUint32(b[20:], unix.Minor(uint64(n.stat.Rdev)))
+		binary.LittleEndian.PutUint32(b[16:], unix.Major(uint64(st.Rdev)))
+		binary.LittleEndian.PutUint32(b[20:], unix.Minor(uint64(st.Rdev)))
 	case 'f', 'l':
-		if n.stat.Size > 0 && !onFileSystem(n.fd, unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC) {
-			binary.LittleEndian.PutUint64(b[24:], uint64(n.stat.Size))
+		if !r.pseudo[uint64(st.Dev)] {
+			binary.LittleEndian.PutUint64(b[24:], uint64(st.Size))
 		}
 	}
 	return b, CodeOK
+}
+
+// pseudoFile notes whether n is on procfs or sysfs, where sizes mean nothing.
+// One file system has one device number.
+func (r *Run) pseudoFile(n *node) {
+	dev := uint64(n.stat.Dev)
+	if _, known := r.pseudo[dev]; !known {
+		r.pseudo[dev] = onFileSystem(n.fd, unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC)
+	}
 }
 
 // readDir answers with the entries of a folder sorted by the bytes of their
@@ -250,6 +270,12 @@ func (r *Run) realPath(q question) ([]byte, int32) {
 		return nil, code
 	}
 	defer n.close()
+	// Modes ask where a file really is, and then what it is. Where no link was
+	// met, that is known now: it is one moment of the machine, looked at once.
+	if n.real == q.key {
+		r.pseudoFile(n)
+		r.plain[place{q.root, q.key}] = n.stat
+	}
 	return []byte(n.real), CodeOK
 }
 

@@ -544,3 +544,36 @@ func FuzzGlob(f *testing.F) {
 		}
 	})
 }
+
+// A stat after a realpath of the same path needs no second look, and says what
+// the first would have said.
+func TestStatAfterRealPathIsTheSame(t *testing.T) {
+	dir := tree(t, map[string]string{"usr/lib/libx.so.1": "12345", "lib": "-> usr/lib", "usr/lib/libx.so": "-> libx.so.1", "proc/version": "x"})
+	for _, p := range []string{"/usr/lib/libx.so.1", "/lib/libx.so.1", "/usr/lib/libx.so", "/usr/lib", "/none", "/"} {
+		fresh := said(runOver(t, dir, DefaultConfig(), requestOf(t, "{}")).Query(opStat, rootDriver, p))
+		r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
+		r.Query(opRealPath, rootDriver, p)
+		if got := said(r.Query(opStat, rootDriver, p)); got != fresh {
+			t.Errorf("%s: %q after realpath, %q without", p, got, fresh)
+		}
+	}
+	for _, p := range []string{"/proc/version", "/sys/kernel/notes"} { // sizes of procfs and sysfs are 0
+		r := runOver(t, "", DefaultConfig(), requestOf(t, "{}"))
+		r.Query(opRealPath, rootHost, p)
+		answer, code := r.Query(opStat, rootHost, p)
+		if code != CodeOK || binary.LittleEndian.Uint64(answer[24:]) != 0 {
+			t.Errorf("%s: code %d, %x", p, code, answer)
+		}
+	}
+	// What realpath may see and stat may not.
+	r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
+	only := NewRights(Grants{Queries: QueryGrants{FS: []FSGrant{{Root: "driver", Ops: []string{"realpath"}, Paths: []string{"/**"}}}}},
+		Grants{Queries: QueryGrants{FS: []FSGrant{{Root: "driver", Ops: []string{"realpath"}, Paths: []string{"/**"}}}}}, dir)
+	r.rights = &only
+	if got := said(r.Query(opRealPath, rootDriver, "/usr/lib/libx.so.1")); got != "/usr/lib/libx.so.1" {
+		t.Errorf("realpath: %s", got)
+	}
+	if got := said(r.Query(opStat, rootDriver, "/usr/lib/libx.so.1")); got != "-2" {
+		t.Errorf("stat without a grant: %s", got)
+	}
+}

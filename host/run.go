@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tenon-runtime/tenon/discover"
 	"github.com/tenon-runtime/tenon/ldcache"
 )
@@ -51,7 +53,8 @@ func Conclude(mode string, leaf TraceLeaf) (Result, error) {
 // the run is granted no more than the module's rights, and has its limits. Errors
 // are the machine's, and one for a mode that is not installed.
 func NewRun(c Config, mode string, req *discover.Request, containerRoot string, log *slog.Logger) (*Run, error) {
-	r := &Run{config: c, mode: mode, request: req, log: log, memo: map[question]reply{}}
+	r := &Run{config: c, mode: mode, request: req, log: log, memo: map[question]reply{},
+		plain: map[place]unix.Stat_t{}, pseudo: map[uint64]bool{}}
 	module, err := c.module(mode)
 	if err != nil {
 		return nil, err

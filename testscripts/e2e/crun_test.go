@@ -19,7 +19,7 @@ func TestCrunContainerGetsWhatItAsksFor(t *testing.T) {
 	"root": {"path": %q},
 	"mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
 		{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}],
-	"linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]}}`, look, rootfs), 0o644))
+	"linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]}}`, look, rootOf(t, "crun")), 0o644))
 	t.Cleanup(func() { command(t, "crun", "--root", "/run/crun-e2e", "delete", "--force", "crun-e2e") })
 	out, code := command(t, "tenon-runtime", "--root", "/run/crun-e2e", "--cgroup-manager", "disabled", "run", "--bundle", bundle, "crun-e2e")
 	if code != 0 {

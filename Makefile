@@ -41,6 +41,10 @@ demo: all ## run a container that gets a device and a library (root, gcc)
 attack: all ## the attacks on hooks, each race 1,500 times (root, runc)
 	TENON_ATTACK_RUNS=1500 $(GO) test -count=1 -timeout 90m -run '^Test[TR][0-9][0-9]' ./testscripts
 
+.PHONY: e2e
+e2e: all ## real engines in namespaces of their own: Docker, containerd, Podman (root)
+	$(GO) test -count=1 -timeout 25m -tags e2e ./testscripts/e2e
+
 .PHONY: bench
 bench: all ## measure everything side by side in one run (root; BENCH_RUNS, BASELINE)
 	$(GO) run ./testscripts/bench -runs $(BENCH_RUNS) build

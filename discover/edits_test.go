@@ -55,7 +55,7 @@ func TestDecodeEditsReadsEveryField(t *testing.T) {
 	}
 }
 
-func TestDecodeEditsIsStrict(t *testing.T) {
+func TestT37DecodeEditsIsStrict(t *testing.T) {
 	for name, test := range map[string]struct{ doc, want string }{
 		"empty":            {``, `the edits document: it is empty`},
 		"trailing":         {`{"abi":1}x`, `the edits document: line 1: there is more after the end of the document`},

@@ -207,7 +207,7 @@ func recorded(w world, keys ...string) *Recording {
 	return run
 }
 
-func TestTraceContradictionIsFound(t *testing.T) {
+func TestT46TraceContradictionIsFound(t *testing.T) {
 	w := world{"/a": {[]byte("1"), CodeOK}, "/b": {nil, CodeDenied}}
 	done := TraceLeaf{Result: ResultDone, Documents: [][]byte{[]byte("x")}, Explain: []string{"why"}}
 	for _, c := range []struct {

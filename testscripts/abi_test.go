@@ -15,16 +15,16 @@ import (
 // kit does not check: the file, and a name or words that stand in it. A rule is
 // also held by a test whose file names its number.
 var rulesHeldBy = map[string]string{
-	"M-1": "host/wasm/discover_test.go TestBadModules",
-	"M-2": "host/wasm/discover_test.go TestBadModules",
-	"M-3": "host/wasm/discover_test.go TestBadModules",
-	"M-4": "host/wasm/discover_test.go TestBadModules",
-	"M-5": "host/wasm/discover_test.go TestBadModules",
-	"M-6": "host/wasm/discover_test.go TestBadModules",
-	"M-7": "host/wasm/discover_test.go TestBadModules",
-	"M-8": "host/wasm/discover_test.go TestBadModules",
+	"M-1": "host/wasm/discover_test.go TestT23BadModules",
+	"M-2": "host/wasm/discover_test.go TestT23BadModules",
+	"M-3": "host/wasm/discover_test.go TestT23BadModules",
+	"M-4": "host/wasm/discover_test.go TestT23BadModules",
+	"M-5": "host/wasm/discover_test.go TestT23BadModules",
+	"M-6": "host/wasm/discover_test.go TestT23BadModules",
+	"M-7": "host/wasm/discover_test.go TestT23BadModules",
+	"M-8": "host/wasm/discover_test.go TestT23BadModules",
 	"H-1": "host/wasm/scan_test.go TestScanRefusesBombs",
-	"H-2": "host/wasm/discover_test.go TestBadModules",
+	"H-2": "host/wasm/discover_test.go TestT23BadModules",
 	"H-3": "testscripts/sdk_test.go TestKit", // the second run is as the first
 	"H-4": "host/wasm/discover_test.go TestQueryOutsideOfDiscover",
 	"H-5": "testscripts/sdk_test.go TestKit", // cases that trap, and those after them

@@ -82,7 +82,7 @@ func queryAndReturn(op, root, keyPtr, keyLen, bufPtr, bufCap int64, data string)
 
 // Modules that no mode would be, each refused in one line that says what is
 // wrong with it.
-func TestBadModules(t *testing.T) {
+func TestT23BadModules(t *testing.T) {
 	const page = 65536
 	imports := func(module, name string, kind byte, rest ...byte) []byte {
 		return wasm(section(1, list(bytesOf(0x60, list(), list()))),
@@ -245,7 +245,7 @@ func TestQueryOutsideOfDiscover(t *testing.T) {
 
 // Loops that only the watchdog ends. The module goes on computing, so each runs
 // in a process of its own, which ends as tenon-runtime does: with the error.
-func TestWatchdog(t *testing.T) {
+func TestT20Watchdog(t *testing.T) {
 	loops := map[string][]byte{
 		"loop":        bytesOf(opLoop, blockEmpty, opBr, 0, opEnd, i32Const(0)),
 		"memory.fill": bytesOf(opLoop, blockEmpty, i32Consts(0, 0, 65536), 0xfc, 11, 0, opBr, 0, opEnd, i32Const(0)),
@@ -265,7 +265,7 @@ func TestWatchdog(t *testing.T) {
 			writeFile(t, filepath.Join(dir, "m.wasm"), string(guestModule(body, "A")))
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestWatchdog$")
+			cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestT20Watchdog$")
 			cmd.Env = append(os.Environ(), "TENON_TEST_LOOP="+dir, "GOMAXPROCS=1")
 			out, err := cmd.CombinedOutput()
 			want := fmt.Sprintf("ended: mode m: %s/m.wasm: did not finish within 200ms; if the machine is slow, raise wall_ms in [limits] of the config\n", dir)

@@ -41,7 +41,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 5 {
-		return errors.New("usage: sbom VERSION SECONDS SBOM LICENCES FILE...")
+		return errors.New("usage: sbom VERSION SECONDS SBOM LICENCES FILE")
 	}
 	seconds, err := strconv.ParseInt(args[1], 10, 64)
 	if err != nil {

@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,6 +78,7 @@ func outside() int {
 		fmt.Println("e2e: skipped")
 		return 0
 	}
+	clearOld()
 	args := os.Args[1:]
 	var st unix.Statfs_t
 	if unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
@@ -88,6 +91,8 @@ func outside() int {
 	}
 	status := inside("the machine's own cgroups", "", append(slices.Clone(args), "-test.skip="+skip))
 	switch run := flag.Lookup("test.run").Value.String(); {
+	case status == stopped:
+		return status
 	case run == "": // nothing but the cgroups of containers differs
 		args = append(slices.Clone(args), "-test.run=^Test(Docker(Container|Nothing)|Crun)")
 	case !strings.Contains(run, "Docker") && !strings.Contains(run, "Crun"):
@@ -96,12 +101,21 @@ func outside() int {
 	return max(status, inside("cgroup v2", "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup", args))
 }
 
+// stopped is the exit status after a signal.
+const stopped = 130
+
 // inside runs the tests in new mount and PID namespaces. When they end, in
 // whatever way, the kernel ends every process in there.
 func inside(name, cgroups string, args []string) int {
 	fmt.Printf("=== %s\n", name)
-	cgroup := fmt.Sprintf("tenon-e2e-%d", os.Getpid())
+	cgroup := cgroupPrefix + strconv.Itoa(os.Getpid())
 	defer removeCgroups(cgroup)
+	defer func() {
+		// The validation suite names its cgroups itself; it leaves none if it ends.
+		for _, dir := range cgroupsBelow("cgrouptest") {
+			_ = unix.Rmdir(dir)
+		}
+	}()
 	self, err := os.Executable()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -117,19 +131,27 @@ func inside(name, cgroups string, args []string) int {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT) // go test sends the last one after its time-out
 	defer signal.Stop(signals)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A signal from the terminal is for this process alone, and all ends with it.
+	// What ends is the thread that started it: it must be one that stays.
+	runtime.LockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	go func() {
-		for range signals {
-			_ = cmd.Process.Kill()
-		}
-	}()
-	if err := cmd.Wait(); err != nil {
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case s := <-signals:
+		_ = cmd.Process.Kill()
+		<-ended
+		fmt.Fprintln(os.Stderr, "e2e:", s)
+		return stopped
+	case err = <-ended:
+	}
+	if err != nil {
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() < 0 {
 			fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -168,6 +190,22 @@ set +e
 "$0" "$@"
 exit $?
 `
+
+// clearOld removes the cgroups of earlier tests that could not do it themselves,
+// since they were killed.
+func clearOld() {
+	old, _ := filepath.Glob("/sys/fs/cgroup/*/" + cgroupPrefix + "*")
+	more, _ := filepath.Glob("/sys/fs/cgroup/" + cgroupPrefix + "*")
+	for _, dir := range append(old, more...) {
+		name := filepath.Base(dir)
+		if _, err := os.Stat("/proc/" + strings.TrimPrefix(name, cgroupPrefix)); errors.Is(err, os.ErrNotExist) {
+			removeCgroups(name)
+		}
+	}
+}
+
+// cgroupPrefix is the name of a cgroup of these tests, without the process.
+const cgroupPrefix = "tenon-e2e-"
 
 // removeCgroups removes the cgroup of the tests from every hierarchy, when the
 // last process in it is gone.

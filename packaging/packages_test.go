@@ -432,7 +432,9 @@ func withSystemd(t *testing.T, deb, newer string) {
 func rpmLife(t *testing.T, rpm, newer string) {
 	r := newRoot(t)
 	before := r.files()
-	run := func(args ...string) { output(t, "rpm", append([]string{"--root", r.dir, "--dbpath", "/var/lib/rpm", "--nodeps"}, args...)...) }
+	run := func(args ...string) {
+		output(t, "rpm", append([]string{"--root", r.dir, "--dbpath", "/var/lib/rpm", "--nodeps"}, args...)...)
+	}
 	run("-i", rpm)
 	r.says(`^tenon v0\.1\.0, `, "tenon", "version")
 	config := r.dir + "/etc/tenon/config.toml"

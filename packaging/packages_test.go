@@ -432,8 +432,8 @@ func withSystemd(t *testing.T, deb, newer string) {
 func rpmLife(t *testing.T, rpm, newer string) {
 	r := newRoot(t)
 	before := r.files()
-	run := func(args ...string) {
-		output(t, "rpm", append([]string{"--root", r.dir, "--dbpath", "/var/lib/rpm", "--nodeps"}, args...)...)
+	run := func(args ...string) { // with a /proc, as an installed system has
+		output(t, "unshare", append([]string{"-m", "sh", "-c", `mount -t proc proc "$0/proc" && exec rpm --root "$0" --dbpath /var/lib/rpm --nodeps "$@"`, r.dir}, args...)...)
 	}
 	run("-i", rpm)
 	r.says(`^tenon v0\.1\.0, `, "tenon", "version")

@@ -108,7 +108,8 @@ gzip -9n "$work/debian"
 find "$work" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 export ARCH=$arch PACKAGE_VERSION=$package
 mtime=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
-rm -f "$out"/tenon_*_"$arch".deb "$out"/tenon-*.rpm
+case $arch in amd64) rpm=x86_64 ;; arm64) rpm=aarch64 ;; *) rpm=$arch ;; esac
+rm -f "$out"/tenon_*_"$arch".deb "$out"/tenon-*."$rpm".rpm
 # nfpm puts variables into some members only.
 sed -e "s|\${HERE}|$here|g; s|\${WORK}|$work|g; s|\${MTIME}|$mtime|g" packaging/nfpm.yaml >"$work/nfpm.yaml"
 for kind in deb rpm; do

@@ -86,7 +86,7 @@ install: all ## install into PREFIX (/usr) below DESTDIR
 		build/tenon module install $(if $(DESTDIR),--root "$(DESTDIR)") --accept-grants --in-place \
 			"$(DESTDIR)$(PREFIX)/lib/tenon/modules/$$mode.wasm" || exit 1; \
 	done
-	[ -e $(DESTDIR)/etc/tenon/config.toml ] || install -m 0644 testscripts/config.toml $(DESTDIR)/etc/tenon/config.toml
+	[ -e $(DESTDIR)/etc/tenon/config.toml ] || install -m 0644 packaging/config.toml $(DESTDIR)/etc/tenon/config.toml
 
 .PHONY: uninstall
 uninstall: ## take back what install did; the configuration stays

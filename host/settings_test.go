@@ -86,7 +86,7 @@ func keptSettings(t *testing.T) (state, source string, s Settings) {
 }
 
 func TestSettingsHoldWhileNothingChanges(t *testing.T) {
-	state, source, s := keptSettings(t)
+	state, _, s := keptSettings(t)
 	got, ok := LoadSettings(state, "tenon-runtime", []string{"PATH=/bin"})
 	if !ok || !got.Config.Strict || !reflect.DeepEqual(got.Config.Runtimes, s.Config.Runtimes) {
 		t.Fatalf("%v, %+v", ok, got)
@@ -104,7 +104,6 @@ func TestSettingsHoldWhileNothingChanges(t *testing.T) {
 			t.Errorf("%s: the settings of another are used", name)
 		}
 	}
-	_ = source
 }
 
 func TestSettingsEndWithAnyChange(t *testing.T) {

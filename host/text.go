@@ -3,7 +3,9 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -66,3 +68,13 @@ var plain = strings.NewReplacer(
 	"\r\n", "; ",
 	"\n", "; ",
 )
+
+// Bare is an error of package os without the path and the system call that stand
+// in it; another error is as it is. A message names the thing itself, once.
+func Bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

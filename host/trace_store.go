@@ -13,10 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TraceFolder is where traces are kept. /run is empty after each start of the
-// machine, and so is a record of what its kernel and drivers answer.
-const TraceFolder = "/run/tenon/traces"
-
 // maxTraces bounds the files of all keys together, in bytes.
 const maxTraces = 64 << 20
 
@@ -38,7 +34,7 @@ var (
 // where they are not so there are no traces. Nothing that is wrong with the
 // store fails a create. Traces may be used by many processes at once.
 type Traces struct {
-	// Folder is an absolute path in its shortest form, as [TraceFolder].
+	// Folder is an absolute path in its shortest form.
 	Folder string
 }
 

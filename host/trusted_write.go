@@ -5,7 +5,6 @@ package host
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -46,11 +45,7 @@ func WriteTrusted(path string, data []byte, mode os.FileMode) error {
 	}
 	if err != nil {
 		_ = unix.Unlinkat(dir, temp, 0)
-		var pathError *fs.PathError
-		if errors.As(err, &pathError) {
-			err = pathError.Err // which has the path of f
-		}
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, Bare(err))
 	}
 	if err := unix.Fsync(dir); err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -141,7 +141,7 @@ func engine(env []string, input []byte, limit time.Duration, args ...string) ([]
 	stdout.Close()
 	null.Close()
 	if err != nil {
-		return fail(cause(err))
+		return fail(host.Bare(err))
 	}
 	timer := time.AfterFunc(limit, func() { _ = process.Kill() })
 	defer timer.Stop()

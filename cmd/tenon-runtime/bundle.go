@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tenon-runtime/tenon/discover"
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // maxConfig is the size in bytes above which a config.json is refused: those of
@@ -55,11 +56,11 @@ func openBundle(folder, config string) (*bundle, error) {
 	b.name = name
 	var err error
 	if b.dir, err = os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-		return nil, fmt.Errorf("bundle %s: %w", folder, cause(err))
+		return nil, fmt.Errorf("bundle %s: %w", folder, host.Bare(err))
 	}
 	data, err := b.read()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", b.path, cause(err))
+		return nil, fmt.Errorf("%s: %w", b.path, host.Bare(err))
 	}
 	if b.spec, err = discover.Parse(data); err != nil {
 		return nil, fmt.Errorf("%s: %w", b.path, err)
@@ -151,7 +152,7 @@ func (b *bundle) replace(content []byte) error {
 	}
 	if err != nil {
 		_ = unix.Unlinkat(dir, tempName, 0)
-		return cause(err)
+		return host.Bare(err)
 	}
 	return nil
 }
@@ -206,14 +207,4 @@ func (b *bundle) unchanged() error {
 		return errors.New("was changed by somebody else while it was edited")
 	}
 	return nil
-}
-
-// cause takes the path and the name of the system call off an error: the
-// messages name the thing themselves.
-func cause(err error) error {
-	var p *os.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }

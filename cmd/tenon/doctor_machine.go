@@ -50,11 +50,11 @@ func otherBuild(file, name string) (string, error) {
 	// has none.
 	if id := host.BuildID(); id != "" && name != "tenon-hook" {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return "", fmt.Errorf("%s: %w", file, bare(err))
+			return "", fmt.Errorf("%s: %w", file, host.Bare(err))
 		}
 		code, err := io.ReadAll(io.LimitReader(f, 256<<20))
 		if err != nil {
-			return "", fmt.Errorf("%s: %w", file, bare(err))
+			return "", fmt.Errorf("%s: %w", file, host.Bare(err))
 		}
 		if !bytes.Contains(code, []byte(id)) && !strings.Contains(id, " ") {
 			return "it has not the id " + id, nil

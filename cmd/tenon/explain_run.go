@@ -296,13 +296,13 @@ func (e *explanation) read() error {
 	} else {
 		if e.folder != "" {
 			if st, err := os.Stat(e.folder); err != nil || !st.IsDir() {
-				return fmt.Errorf("bundle %s: %w", e.folder, cmp.Or(bare(err), error(unix.ENOTDIR)))
+				return fmt.Errorf("bundle %s: %w", e.folder, cmp.Or(host.Bare(err), error(unix.ENOTDIR)))
 			}
 		}
 		data, err = readSpec(e.Config)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", e.Config, bare(err))
+		return fmt.Errorf("%s: %w", e.Config, host.Bare(err))
 	}
 	if e.spec, err = discover.Parse(data); err != nil {
 		return fmt.Errorf("%s: %w", e.Config, err)
@@ -327,15 +327,6 @@ func readSpec(path string) ([]byte, error) {
 		return nil, fmt.Errorf("has %d bytes, and at most %d are read", st.Size(), maxSpec)
 	}
 	return io.ReadAll(io.LimitReader(f, maxSpec+1))
-}
-
-// bare is an error without the path that package os puts before it.
-func bare(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }
 
 // containerRoot is the root file system, as a create finds it: runtime-spec,

@@ -187,13 +187,22 @@ func (p place) lock() (unlock func(), err error) {
 	return func() {}, nil // its builder builds it once
 }
 
+// changing is the place for --root, with the lock of one who changes what is
+// installed of a mode there.
+func changing(root, mode string) (p place, unlock func(), err error) {
+	if p, err = placeAt(root); err != nil {
+		return p, nil, err
+	}
+	if !host.IsModeName(mode) {
+		return p, nil, notInstalled(mode)
+	}
+	unlock, err = p.lock()
+	return p, unlock, err
+}
+
 // placed puts the path in the place of that which package os has in its errors.
 func placed(path string, err error) error {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		err = pathError.Err
-	}
-	return fmt.Errorf("%s: %w", path, err)
+	return fmt.Errorf("%s: %w", path, host.Bare(err))
 }
 
 // The files of a mode in modules_d: what holds, and what "rollback" brings back.

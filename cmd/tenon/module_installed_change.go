@@ -26,15 +26,8 @@ in the configuration.`,
 	}
 	root := rootFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		p, err := placeAt(*root)
-		if err != nil {
-			return err
-		}
 		mode := args[0]
-		if !host.IsModeName(mode) {
-			return notInstalled(mode)
-		}
-		unlock, err := p.lock()
+		p, unlock, err := changing(*root, mode)
 		if err != nil {
 			return err
 		}
@@ -91,15 +84,8 @@ granted it. Once more goes forward again.`,
 	}
 	root := rootFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		p, err := placeAt(*root)
-		if err != nil {
-			return err
-		}
 		mode := args[0]
-		if !host.IsModeName(mode) {
-			return notInstalled(mode)
-		}
-		unlock, err := p.lock()
+		p, unlock, err := changing(*root, mode)
 		if err != nil {
 			return err
 		}

@@ -247,7 +247,7 @@ func (l *loader) tenonFiles(folder, named string) {
 	l.sources = append(l.sources, filepath.Join(folder, configParts))
 	names, err := configNames(folder)
 	if err != nil {
-		l.problem(Wrong, filepath.Join(folder, configParts), host.OneLine(withoutPath(err)))
+		l.problem(Wrong, filepath.Join(folder, configParts), host.OneLine(host.Bare(err).Error()))
 	}
 	for _, name := range names {
 		l.layer(name)
@@ -310,14 +310,4 @@ func (l *loader) open(name string) (tomlFile, bool) {
 		return tomlFile{}, true
 	}
 	return f, true
-}
-
-// withoutPath is an error without the path that package os puts before it: the
-// place has it already.
-func withoutPath(err error) string {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		err = pathError.Err
-	}
-	return err.Error()
 }

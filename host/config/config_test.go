@@ -434,10 +434,10 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-// testscripts/config.toml is the file that is installed. What it shows in comments
+// packaging/config.toml is the file that is installed. What it shows in comments
 // is true.
 func TestTheInstalledFileShowsTheDefaults(t *testing.T) {
-	data, err := os.ReadFile("../../testscripts/config.toml")
+	data, err := os.ReadFile("../../packaging/config.toml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -155,7 +155,7 @@ func ReadModules(c host.Config) ([]Module, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", c.ModulesD, withoutPath(err))
+		return nil, fmt.Errorf("%s: %w", c.ModulesD, host.Bare(err))
 	}
 	var list []Module
 	for _, e := range entries {

@@ -32,7 +32,7 @@ func readConfigFile(name string) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", name, withoutPath(err))
+		return nil, fmt.Errorf("%s: %w", name, host.Bare(err))
 	}
 	if len(data) > maxConfigBytes {
 		return nil, fmt.Errorf("%s: is longer than %d bytes", name, maxConfigBytes)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -66,7 +65,7 @@ func InspectModule(path string) (Module, error) {
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
-		return m, fmt.Errorf("%s: %s", path, withoutPath(err))
+		return m, fmt.Errorf("%s: %w", path, host.Bare(err))
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
@@ -75,11 +74,11 @@ func InspectModule(path string) (Module, error) {
 	sum := sha256.New()
 	code, err := io.ReadAll(io.LimitReader(io.TeeReader(f, sum), maxModule+1))
 	if err != nil {
-		return m, fmt.Errorf("%s: %s", path, withoutPath(err))
+		return m, fmt.Errorf("%s: %w", path, host.Bare(err))
 	}
 	rest, err := io.Copy(sum, f) // one that is too large has a digest too
 	if err != nil {
-		return m, fmt.Errorf("%s: %s", path, withoutPath(err))
+		return m, fmt.Errorf("%s: %w", path, host.Bare(err))
 	}
 	m.Size, m.SHA256 = int64(len(code))+rest, hex.EncodeToString(sum.Sum(nil))
 	if err := m.inspect(code); err != nil {
@@ -127,13 +126,4 @@ func customSections(code []byte) (list []ModuleSection) {
 		}
 	}
 	return list
-}
-
-// withoutPath is the text of an error without the path and the system call.
-func withoutPath(err error) string {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		err = pathError.Err
-	}
-	return err.Error()
 }

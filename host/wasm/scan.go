@@ -33,7 +33,6 @@ const (
 	maxDepth      = 8192 // blocks in blocks
 	maxTargets    = 8192 // of one br_table
 	maxCustom     = 4 << 20
-	maxManifest   = 16 << 10
 )
 
 // Section ids of the binary format, in the order in which they must stand.
@@ -179,8 +178,8 @@ func (m *moduleShape) custom(s *scanner, names *bool) {
 		if m.manifest != nil {
 			s.fail("tenon.manifest stands twice")
 		}
-		if len(content) > maxManifest {
-			s.fail("tenon.manifest has more than %d bytes", maxManifest)
+		if len(content) > host.MaxManifest {
+			s.fail("tenon.manifest has more than %d bytes", host.MaxManifest)
 		}
 		m.manifest = append([]byte{}, content...)
 	case name == "name":

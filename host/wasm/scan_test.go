@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // Small files that make a WebAssembly engine ask for hundreds of gigabytes or
@@ -47,7 +49,7 @@ var bombs = []struct {
 	{"br_table", guestModule(bytesOf(i32Const(0), 0x0e, uleb(300000), make([]byte, 300001)), ""), "its function body declares 300000 targets of a br_table; 8192 are the most"},
 	{"body", guestModule(bytes.Repeat([]byte{1}, maxBody+1), ""), "its code section has a function body of 1048579 bytes; 1048576 are the most"},
 	{"custom", wasm(section(0, text("x"), make([]byte, maxCustom+1))), `its custom section "x" has more than 4194304 bytes`},
-	{"manifest", wasm(section(0, text("tenon.manifest"), make([]byte, maxManifest+1))), "its custom section tenon.manifest has more than 16384 bytes"},
+	{"manifest", wasm(section(0, text("tenon.manifest"), make([]byte, host.MaxManifest+1))), "its custom section tenon.manifest has more than 16384 bytes"},
 	{"two manifests", wasm(section(0, text("tenon.manifest"), "{}"), section(0, text("tenon.manifest"), "{}")), "its custom section tenon.manifest stands twice"},
 	{"section size", wasm([]byte{1, 0xff, 0xff, 0x7f}), "its module is cut short"},
 	{"section order", wasm(section(3, list()), section(1, list())), "has a second or misplaced type section"},

@@ -7,7 +7,10 @@
 #   PROGRAMS MODES   what to build
 #   LDFLAGS          for the programs
 #   VERSION          as git describe tells it
-#   OUT              the folder for the packages (build)
+#   MAINTAINER       who to write to about the packages: "NAME <ADDRESS>"
+#   GO               the go command (go)
+#   OUT              the folder for the packages; by default build, so that
+#                    build/*.deb is for this machine, and build/ARCH for others
 #   SOURCE_DATE_EPOCH  the time of all files; by default that of the last commit
 #
 # The same sources, VERSION and SOURCE_DATE_EPOCH give the same bytes, wherever
@@ -16,10 +19,11 @@ set -euo pipefail
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
-: "${PROGRAMS:?}" "${MODES:?}" "${LDFLAGS:?}" "${VERSION:?}"
-host=$(go env GOHOSTARCH)
+go=${GO:-go}
+: "${PROGRAMS:?}" "${MODES:?}" "${LDFLAGS:?}" "${VERSION:?}" "${MAINTAINER:?}"
+host=$($go env GOHOSTARCH)
 arch=${1:-$host}
-out=${OUT:-build}
+if [ "$arch" = "$host" ]; then out=${OUT:-build}; else out=${OUT:-build/$arch}; fi
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export CGO_ENABLED=0 LC_ALL=C TZ=UTC
 day=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%d)
@@ -36,7 +40,7 @@ trap 'rm -rf "$work"' EXIT
 tree=$work/tree tools=$work/tools
 mkdir -p "$tools" "$out"
 
-go_build() { go build -trimpath -buildvcs=false "$@"; }
+go_build() { $go build -trimpath -buildvcs=false "$@"; }
 put() { install -D -m "$1" "$2" "$tree$3"; }
 pack() { gzip -9n <"$1" >"$work/packed" && put 0644 "$work/packed" "$2.gz"; }
 
@@ -73,7 +77,7 @@ put 0644 packaging/tenon-warm.service /usr/lib/systemd/system/tenon-warm.service
 
 # What people and shells read.
 mkdir "$work/man"
-go run ./packaging/man "$tenon" "$package" "$day" "$work/man"
+$go run ./packaging/man "$tenon" "$package" "$day" "$work/man"
 for page in packaging/man/*.8; do
 	sed "s/@DATE@/$(date -u -d "$day" '+%B %-d, %Y')/" "$page" >"$work/man/$(basename "$page")"
 done
@@ -89,7 +93,7 @@ put 0644 "$work/fish" /usr/share/fish/vendor_completions.d/tenon.fish
 
 # What they are made of, under which licence, and what has changed.
 doc=/usr/share/doc/tenon
-go run ./packaging/sbom "$package" "$SOURCE_DATE_EPOCH" "$work/sbom.json" "$work/licences" "${files[@]}"
+$go run ./packaging/sbom "$package" "$SOURCE_DATE_EPOCH" "$work/sbom.json" "$work/licences" "${files[@]}"
 put 0644 "$work/sbom.json" $doc/sbom.cdx.json
 pack "$work/licences" $doc/third-party-licences
 put 0644 packaging/copyright $doc/copyright
@@ -100,18 +104,18 @@ tenon ($package-1) unstable; urgency=medium
 
   * Version $package. What has changed is in changelog.gz.
 
- -- The Tenon authors <maintainers@tenon-runtime.invalid>  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
+ -- $MAINTAINER  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 CHANGELOG
 gzip -9n "$work/debian"
 
 # nfpm takes the times of folders from the disk.
 find "$work" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
-export ARCH=$arch PACKAGE_VERSION=$package
+export ARCH=$arch PACKAGE_VERSION=$package MAINTAINER
 mtime=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 case $arch in amd64) rpm=x86_64 ;; arm64) rpm=aarch64 ;; *) rpm=$arch ;; esac
 rm -f "$out"/tenon_*_"$arch".deb "$out"/tenon-*."$rpm".rpm
 # nfpm puts variables into some members only.
 sed -e "s|\${HERE}|$here|g; s|\${WORK}|$work|g; s|\${MTIME}|$mtime|g" packaging/nfpm.yaml >"$work/nfpm.yaml"
 for kind in deb rpm; do
-	go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 package --config "$work/nfpm.yaml" --packager $kind --target "$out/"
+	$go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 package --config "$work/nfpm.yaml" --packager $kind --target "$out/"
 done

@@ -3,6 +3,7 @@
 package discover
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -13,7 +14,8 @@ import (
 
 // Programs are the programs that hooks start, and how.
 type Programs struct {
-	TenonHook         string // absolute path of tenon-hook; "" where it is not installed
+	TenonHook         string // absolute path of tenon-hook; "" where there is none
+	NoTenonHook       error  // why there is none
 	NVIDIAHook        string // absolute path of nvidia-container-runtime-hook; "" where the administrator named none
 	NVIDIAHookTimeout int    // seconds; more than 0 where NVIDIAHook is used
 	HookTimeout       int    // seconds; more than 0 where TenonHook is used
@@ -91,7 +93,7 @@ func Lower(e Edits, p Programs) (Edits, error) {
 	}
 	for _, h := range hooks {
 		if h.Path == "" {
-			return Edits{}, errors.New("tenon-hook: is not installed beside tenon-runtime, or not only root can change it; install tenon anew, or set hook in the configuration")
+			return Edits{}, cmp.Or(p.NoTenonHook, errors.New("tenon-hook: is not installed; install tenon anew"))
 		}
 		if !path.IsAbs(h.Path) || *h.Timeout <= 0 {
 			return Edits{}, fmt.Errorf("hook %q: its path is not absolute or it has no time-out; this is a bug of tenon, please report", h.Path)

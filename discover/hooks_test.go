@@ -4,6 +4,7 @@ package discover_test
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/tenon-runtime/tenon/discover"
@@ -79,8 +80,9 @@ func TestLowerNamesTheProgram(t *testing.T) {
 		{`{"abi":1,"builtinHooks":[{"name":"nvidia-container-runtime-hook"}]}`,
 			`nvidia-container-runtime-hook: not configured; set hook_path in [modes.legacy]`, discover.Programs{TenonHook: "/h", HookTimeout: 1}},
 		{`{"abi":1,"ldcache":{"dirs":["/l"]}}`,
-			"tenon-hook: is not installed beside tenon-runtime, or not only root can change it; install tenon anew, or set hook in the configuration",
-			discover.Programs{HookTimeout: 1}},
+			"tenon-hook: is not installed; install tenon anew", discover.Programs{HookTimeout: 1}},
+		{`{"abi":1,"ldcache":{"dirs":["/l"]}}`,
+			"/opt: is not to be trusted", discover.Programs{HookTimeout: 1, NoTenonHook: errors.New("/opt: is not to be trusted")}},
 		{`{"abi":1,"ldcache":{"dirs":["/l"]}}`,
 			`hook "h": its path is not absolute or it has no time-out; this is a bug of tenon, please report`, discover.Programs{TenonHook: "h", HookTimeout: 1}},
 		{`{"abi":1,"ldcache":{"dirs":["/l"]}}`,

@@ -4,8 +4,10 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -25,8 +27,10 @@ const hookSeconds = 10
 // [Lower]: discover.Lower
 func (c Config) Programs(folder string) (discover.Programs, error) {
 	nvidiaHook, seconds, err := c.NVIDIAHook()
+	hook, why := Program(folder, "tenon-hook", c.Hook)
 	return discover.Programs{
-		TenonHook:         Program(folder, "tenon-hook", c.Hook),
+		TenonHook:         hook,
+		NoTenonHook:       why,
 		HookTimeout:       hookSeconds,
 		NVIDIAHook:        nvidiaHook,
 		NVIDIAHookTimeout: seconds,
@@ -35,20 +39,28 @@ func (c Config) Programs(folder string) (discover.Programs, error) {
 }
 
 // Program returns the path of a program of tenon's: the configured one, else the
-// one in folder, which tenon-runtime is in, else the one that packages install; ""
-// where there is none. It will run as root, so it must be a file that only root
-// can change.
-func Program(folder, name, configured string) string {
+// one in folder, which tenon-runtime is in, else the one that packages install.
+// It will run as root, so it must be a file that only root can change. The error
+// is for the administrator: the program is not there, or what is wrong with the
+// first one that is.
+func Program(folder, name, configured string) (string, error) {
 	candidates := []string{configured}
+	missing := fmt.Errorf("%s: does not exist; correct hook in the configuration", configured)
 	if configured == "" {
 		candidates = []string{path.Join(folder, name), "/usr/bin/" + name}
+		missing = fmt.Errorf("%s: is not installed beside tenon-runtime; install tenon anew", name)
 	}
+	var wrong error
 	for _, file := range candidates {
-		if CheckProgram(file) == nil {
-			return file
+		err := CheckProgram(file)
+		if err == nil {
+			return file, nil
+		}
+		if wrong == nil && !errors.Is(err, fs.ErrNotExist) {
+			wrong = err
 		}
 	}
-	return ""
+	return "", cmp.Or(wrong, missing)
 }
 
 // CheckProgram says why tenon would not start a program of its own. Errors begin

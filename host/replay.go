@@ -3,6 +3,7 @@
 package host
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -18,17 +19,31 @@ import (
 const StateVariable = "TENON_STATE"
 
 // StateFolder is where this process keeps what is good until the machine stops:
-// settings and traces. environ is as os.Environ gives it.
+// settings, traces and records. That is the folder that [StateVariable] names,
+// else /run/tenon for root, else tenon in the user's own folder for such things:
+// XDG_RUNTIME_DIR of the XDG Base Directory Specification, or /run/user/UID of
+// systemd's pam_systemd(8). The root of a rootless engine is such a user. Where
+// the folder is not this user's alone, nothing is kept. environ is as os.Environ
+// gives it.
 func StateFolder(environ []string) string {
+	var runtime string
 	for _, e := range environ {
 		if folder, ok := strings.CutPrefix(e, StateVariable+"="); ok && folder != "" {
 			return folder
 		}
+		if folder, ok := strings.CutPrefix(e, "XDG_RUNTIME_DIR="); ok {
+			runtime = folder
+		}
 	}
-	if uid := os.Geteuid(); uid != 0 {
-		return filepath.Join("/run/user", strconv.Itoa(uid), "tenon")
+	uid := strconv.Itoa(os.Geteuid())
+	if uid == "0" {
+		n := userNamespace()
+		if !n.rootless() {
+			return "/run/tenon"
+		}
+		uid = n.outside
 	}
-	return "/run/tenon"
+	return filepath.Join(cmp.Or(runtime, "/run/user/"+uid), "tenon")
 }
 
 // The settings of traces in the configuration.

@@ -16,7 +16,8 @@ import (
 // or to the user that this process runs as, nobody else may write it, and none
 // may be a symbolic link; the file must be a regular one with one name. So
 // nobody but them can have made, changed or exchanged it. The sticky bit does
-// not help: who may write /tmp may put a folder there.
+// not help: who may write /tmp may put a folder there. Who root is in a user
+// namespace that does not know the machine's, [isRoots] says.
 //
 // path is absolute and clean. What is read from the file returned is what was
 // checked; open it once. Errors begin with the folder or file that is at fault.
@@ -84,8 +85,12 @@ func trusted(at, path string, st *unix.Stat_t) error {
 	switch {
 	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
 		return fmt.Errorf("%s: %s: it is a symbolic link; name the place it leads to", at, what)
-	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("%s: %s: it belongs to uid %d; chown it to root", at, what, st.Uid)
+	case int(st.Uid) != os.Geteuid() && !isRoots(st.Uid):
+		owner := fmt.Sprintf("uid %d", st.Uid)
+		if n := userNamespace(); n.inner && st.Uid == n.overflow {
+			owner += ", who may be any user that this user namespace does not know"
+		}
+		return fmt.Errorf("%s: %s: it belongs to %s; chown it to root", at, what, owner)
 	case st.Mode&0o022 != 0:
 		return fmt.Errorf("%s: %s: others may write it (mode %04o); chmod go-w %s", at, what, st.Mode&0o7777, at)
 	}

@@ -85,14 +85,17 @@ func trustedStep(at, name string) (*unix.Stat_t, error) {
 	return &st, nil
 }
 
-// isUnmapped reports whether a file is one of the machine's root, as far as a
-// rootless engine can tell: in a user namespace files of users outside of it,
-// root among them, belong to the overflow uid (user_namespaces(7)). All that
-// such a process can do to the machine is what its user can.
+// isUnmapped reports whether a file counts as one of the machine's root, as far
+// as a rootless engine can tell: in a user namespace files of users outside of
+// it, root among them, belong to the overflow uid (user_namespaces(7)), and / is
+// such a file itself. All that such a process can do to the machine is what its
+// user can.
 func isUnmapped(uid uint32) bool {
 	const everybody = "0 0 4294967295" // the map of the first user namespace
 	uids := strings.Fields(readHostText("/proc/self/uid_map"))
+	var slash unix.Stat_t
 	return len(uids) > 0 && strings.Join(uids, " ") != everybody &&
+		unix.Lstat("/", &slash) == nil && slash.Uid == uid &&
 		strings.TrimSpace(readHostText("/proc/sys/kernel/overflowuid")) == fmt.Sprint(uid)
 }
 

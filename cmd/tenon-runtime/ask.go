@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -110,9 +109,9 @@ func discovered(program string, config host.Config, modes []string, b *bundle, e
 // engine starts tenon-engine, gives it input and returns its reply. It ends with
 // us, and after limit.
 func engine(env []string, input []byte, limit time.Duration, args ...string) ([]byte, error) {
-	file := host.Program(host.OwnFolder(), "tenon-engine", "")
-	if file == "" {
-		return nil, errors.New("tenon-engine: is not installed beside tenon-runtime; install tenon anew")
+	file, err := host.Program(host.OwnFolder(), "tenon-engine", "")
+	if err != nil {
+		return nil, err
 	}
 	// The signal that ends it with us comes when the thread that started it ends.
 	runtime.LockOSThread()

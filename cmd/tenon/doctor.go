@@ -141,19 +141,13 @@ func (d *checkup) print(c *cobra.Command) error {
 // programs looks for those of tenon, and whether they are of one build.
 func (d *checkup) programs() {
 	for _, name := range []string{"tenon-runtime", "tenon-engine", "tenon-hook"} {
-		file, configured := filepath.Join(d.folder, name), ""
+		configured := ""
 		if name == "tenon-hook" {
 			configured = d.config.Hook
 		}
-		if found := host.Program(d.folder, name, configured); found != "" {
-			file = found
-		}
-		if err := host.CheckProgram(file); err != nil {
-			what := err.Error()
-			if errors.Is(err, fs.ErrNotExist) {
-				what = file + ": is not installed; install tenon anew"
-			}
-			d.wrong(name, "%s", what)
+		file, err := host.Program(d.folder, name, configured)
+		if err != nil {
+			d.wrong(name, "%s", strings.TrimPrefix(err.Error(), name+": "))
 			continue
 		}
 		switch why, err := otherBuild(file, name); {

@@ -53,8 +53,7 @@ type Config struct {
 	// anything else as compact JSON.
 	ModeTables map[string]map[string]string `koanf:"-"`
 	// Installed are the modules that are installed, each with its grants; no other
-	// is run. nil: none is installed one by one, and every module may ask and
-	// edit all but what no module may.
+	// is run.
 	Installed []Installed `koanf:"-"`
 }
 

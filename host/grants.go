@@ -95,7 +95,7 @@ func (r *Run) grantedKey(q question) bool {
 			}
 		}
 	}
-	return r.rights == nil || r.rights.key(q)
+	return r.rights.key(q)
 }
 
 const anyVisibleDevices = "_VISIBLE_DEVICES"
@@ -115,7 +115,7 @@ func (r *Run) grantedPath(op, root uint32, p string) bool {
 	if discover.ForbiddenQuery(p) {
 		return false
 	}
-	return r.rights == nil || op == opLdLookup || r.rights.path(op, root, p)
+	return op == opLdLookup || r.rights.path(op, root, p)
 }
 
 // grantedFolder reports whether a glob may look for names in a folder.
@@ -123,5 +123,5 @@ func (r *Run) grantedFolder(op, root uint32, p string) bool {
 	if discover.ForbiddenQuery(p) {
 		return false
 	}
-	return r.rights == nil || op == opLdLookup || r.rights.reaches(root, p)
+	return op == opLdLookup || r.rights.reaches(root, p)
 }

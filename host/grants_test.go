@@ -29,7 +29,14 @@ func installed(t testing.TB, grants, accepted string) Config {
 	return c
 }
 
-const everything = `{"grants":{"env":["**"],"annotations":["**"],"spec":["/process","/annotations"],"mounts":["/"],"config":true,"ld":["*"],"fs":[` +
+// granting is a config in which the mode m may ask everything that can be granted,
+// and has these edits.
+func granting(t testing.TB, edits string) Config {
+	t.Helper()
+	return installed(t, strings.Replace(everything, `"edits":{}`, `"edits":`+edits, 1), "")
+}
+
+const everything = `{"grants":{"env":["**"],"annotations":["**"],"spec":["/process","/annotations","/big","/none","/b"],"mounts":["/"],"config":true,"ld":["*"],"fs":[` +
 	`{"root":"host","ops":["stat","readdir","read","readlink","glob","realpath","which"],"paths":["/**"]},` +
 	`{"root":"driver","ops":["stat","readdir","read","readlink","glob","realpath","which"],"paths":["/**"]},` +
 	`{"root":"container","ops":["stat","readdir","read","readlink","glob","realpath"],"paths":["/**"]}]},"edits":{}}`
@@ -160,8 +167,19 @@ func TestQueriesAreDeniedByDefault(t *testing.T) {
 			}
 		}
 	}
-	// What needs no grant.
 	r := runOver(t, dir, installed(t, nothing, ""), req)
+	// What is malformed is so whatever is granted: H-26, H-29, H-32, H-46.
+	for op, keys := range map[uint32][]string{
+		opEnv: {"", "A=1"}, opSpec: {"process", "/process/~2", "/process/~"}, opMounts: {"m", "/m/"}, opConfig: {""},
+		opLdLookup: {"libx", "/libx.so", "*.so", ".so"}, opRead: {"opt/a", "/opt/../opt/a"},
+	} {
+		for _, key := range keys {
+			if got := said(r.Query(op, rootHost, key)); got != "-5" {
+				t.Errorf("%s %q: %s, want -5", opName(op), key, got)
+			}
+		}
+	}
+	// What needs no grant.
 	for key, want := range map[string]string{"strict": "false", "driver_root": dir} {
 		if got := said(r.Query(opConfig, rootHost, key)); got != want {
 			t.Errorf("config %s: %s", key, got)
@@ -240,16 +258,25 @@ func TestRightsAreTheIntersection(t *testing.T) {
 
 func pick2(r *rand.Rand, list ...string) string { return list[r.IntN(len(list))] }
 
+// H-64, of what nobody has accepted: also where there is no list of what is installed.
 func TestAModuleThatIsNotInstalledIsRefused(t *testing.T) {
 	c := installed(t, nothing, "")
-	if _, err := NewRun(c, "other", requestOf(t, "{}"), "", slog.New(slog.DiscardHandler)); err == nil || err.Error() != `is not installed; run "tenon module install FILE"` {
-		t.Errorf("run: %v", err)
-	}
-	if err := Resolve(c, "other", devices()); err == nil || err.Error() != `mode other: is not installed; run "tenon module install FILE"` {
-		t.Errorf("edits: %v", err)
-	}
-	if _, err := c.Applies("other", requestOf(t, "{}")); err == nil || err.Error() != `mode other: is not installed; run "tenon module install FILE"` {
-		t.Errorf("applies: %v", err)
+	for _, c := range []Config{c, DefaultConfig()} {
+		const want = `is not installed; run "tenon module install FILE"`
+		if _, err := NewRun(c, "other", requestOf(t, "{}"), "", slog.New(slog.DiscardHandler)); err == nil || err.Error() != want {
+			t.Errorf("run: %v", err)
+		}
+		if _, err := c.TraceKeyOf("other"); err == nil || err.Error() != want {
+			t.Errorf("trace: %v", err)
+		}
+		applies, err := c.Applies("other", requestOf(t, "{}"))
+		_, limits := c.LimitsOf("other")
+		_, rights := c.RightsDigest("other")
+		for what, err := range map[string]error{"edits": Resolve(c, "other", devices()), "applies": err, "limits": limits, "rights": rights} {
+			if err == nil || err.Error() != "mode other: "+want || applies {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
 	}
 	c.Installed[0].Accepted = `{"grants":{"env":[1]}}`
 	want := `/etc/tenon/modules.d/m.toml: accepted: "grants.env[0]" on line 1 is a number, not a string`

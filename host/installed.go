@@ -104,12 +104,8 @@ type module struct {
 	rights   Rights
 }
 
-// module finds it; nil where c has no list of what is installed. Errors are
-// without the mode's name.
+// module finds it. Errors are without the mode's name.
 func (c *Config) module(mode string) (*module, error) {
-	if c.Installed == nil {
-		return nil, nil
-	}
 	i, err := c.ModuleOf(mode)
 	if err != nil {
 		return nil, err
@@ -133,8 +129,8 @@ var readModules sync.Map
 
 type moduleTexts struct{ manifest, accepted, driverRoot string }
 
-// Applies reports whether a container is for a mode: false only where its module
-// is installed and its manifest says for which containers it is. It asks the
+// Applies reports whether a container is for a mode: false only where the manifest
+// of its module says for which containers it is. It asks the
 // request alone, no file. Errors begin with "mode NAME: "; they are about a module
 // that is not installed, or about its file in ModulesFolder.
 func (c *Config) Applies(mode string, req *discover.Request) (bool, error) {
@@ -142,7 +138,7 @@ func (c *Config) Applies(mode string, req *discover.Request) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("mode %s: %w", mode, err)
 	}
-	return m == nil || m.manifest.AppliesTo(*c, req), nil
+	return m.manifest.AppliesTo(*c, req), nil
 }
 
 // LimitsOf returns the limits of a run of a mode's module: those of c, or those
@@ -152,18 +148,12 @@ func (c *Config) LimitsOf(mode string) (Limits, error) {
 	if err != nil {
 		return Limits{}, fmt.Errorf("mode %s: %w", mode, err)
 	}
-	if m == nil {
-		return c.Limits, nil
-	}
 	return m.manifest.Limits.Within(c.Limits), nil
 }
 
-// RightsDigest is of what a mode's module may ask and edit, as it is enforced; of
-// nothing where c has no list of what is installed. Errors are as those of Applies.
+// RightsDigest is of what a mode's module may ask and edit, as it is enforced.
+// Errors are as those of Applies.
 func (c *Config) RightsDigest(mode string) ([sha256.Size]byte, error) {
-	if c.Installed == nil {
-		return sha256.Sum256(nil), nil
-	}
 	i, err := c.ModuleOf(mode)
 	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("mode %s: %w", mode, err)

@@ -72,7 +72,7 @@ type Run struct {
 	mode    string
 	request *discover.Request
 	roots   [rootCount]*root
-	rights  *Rights // nil where modules are not installed one by one
+	rights  *Rights
 	mounted mountTable
 	log     *slog.Logger
 
@@ -161,11 +161,35 @@ func (r *Run) ask(q question) ([]byte, int32) {
 	if answer == nil || q.root >= rootCount || roots&(1<<q.root) == 0 {
 		return nil, CodeUnsupported
 	}
+	if malformed(q) {
+		return nil, CodeInvalid
+	}
 	if !r.grantedKey(q) {
 		return nil, CodeDenied
 	}
 	return answer(r, q)
 }
+
+// malformed reports whether the key of a query that names no path of a root could
+// never have an answer, which the module is told whatever it may ask.
+func malformed(q question) bool {
+	switch q.op {
+	case opEnv:
+		return q.key == "" || strings.Contains(q.key, "=")
+	case opSpec: // RFC 6901, section 3
+		return q.key != "" && q.key[0] != '/' || strings.Contains(tildes.Replace(q.key), "~")
+	case opMounts:
+		return !cleanAbs(q.key)
+	case opConfig:
+		return q.key == ""
+	case opLdLookup:
+		dot, star := strings.Index(q.key, ".so"), strings.IndexByte(q.key, '*')
+		return dot < 1 || star >= 0 && star < dot || strings.Contains(q.key, "/")
+	}
+	return false
+}
+
+var tildes = strings.NewReplacer("~0", "", "~1", "")
 
 func found(s string, ok bool) ([]byte, int32) {
 	if !ok {
@@ -175,9 +199,6 @@ func found(s string, ok bool) ([]byte, int32) {
 }
 
 func (r *Run) env(q question) ([]byte, int32) {
-	if q.key == "" || strings.Contains(q.key, "=") {
-		return nil, CodeInvalid
-	}
 	if r.config.hidesEnv(q.key, r.request) {
 		return nil, CodeNotFound
 	}
@@ -202,9 +223,6 @@ func (r *Run) spec(q question) ([]byte, int32) {
 // mounts answers with four strings for each mount, each ended by NUL:
 // destination, source, type, options joined by commas.
 func (r *Run) mounts(q question) ([]byte, int32) {
-	if !cleanAbs(q.key) {
-		return nil, CodeInvalid
-	}
 	below := strings.TrimSuffix(q.key, "/") + "/"
 	answer := []byte{}
 	for _, m := range r.request.Mounts() {
@@ -225,9 +243,6 @@ func (r *Run) mounts(q question) ([]byte, int32) {
 // configValue looks a dotted key up in the mode's own table. "strict" and
 // "driver_root" are those of the whole config.
 func (r *Run) configValue(q question) ([]byte, int32) {
-	if q.key == "" {
-		return nil, CodeInvalid
-	}
 	switch q.key {
 	case "strict":
 		return strconv.AppendBool(nil, r.config.Strict), CodeOK

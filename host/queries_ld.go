@@ -18,11 +18,6 @@ import (
 // come from its ld.so.cache, or, where it has none that can be read, from its
 // folders of libraries.
 func (r *Run) ldLookup(q question) ([]byte, int32) {
-	dot := strings.Index(q.key, ".so")
-	star := strings.IndexByte(q.key, '*')
-	if dot < 1 || star >= 0 && star < dot || strings.Contains(q.key, "/") {
-		return nil, CodeInvalid
-	}
 	var candidates []string
 	cache := r.caches[q.root]()
 	if cache != nil {

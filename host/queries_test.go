@@ -74,7 +74,7 @@ func TestQueriesOfTheRequest(t *testing.T) {
 	req := requestOf(t, `{"process":{"env":["A=1","EMPTY=","A=2","GPU_VISIBLE_DEVICES=all"]},"annotations":{"a/b":"c","":"none"},
 		"mounts":[{"destination":"/data/x/","source":"/s","type":"bind","options":["ro","rbind"]},{"destination":"/database"},{"destination":"/data"}],
 		"big":{"z":12345678901234567890,"a":[1.50,"\u00e4"]}}`)
-	c := DefaultConfig()
+	c := granting(t, "{}")
 	c.DriverRoot = "/run/driver"
 	c.ModeTables = map[string]map[string]string{
 		"m":     {"name": "text <&>", "number": "3", "table": `{"inner":"x"}`, "table.inner": "x"},
@@ -109,7 +109,7 @@ func TestQueriesOfTheRequest(t *testing.T) {
 // Where the administrator does not let an unprivileged container ask by its
 // environment, no query shows what it asked for.
 func TestPrivilegeGate(t *testing.T) {
-	c := DefaultConfig()
+	c := granting(t, "{}")
 	c.AcceptEnvWhenUnprivileged = false
 	env := `"env":["NVIDIA_VISIBLE_DEVICES=all","OTHER=x"]`
 	plain := runOver(t, "", c, requestOf(t, `{"process":{`+env+`}}`))
@@ -161,7 +161,7 @@ func machineTree(t testing.TB) string {
 
 // T28 and T29 of the attack cases are among these.
 func TestQueriesOfTheMachine(t *testing.T) {
-	r := runOver(t, machineTree(t), DefaultConfig(), requestOf(t, "{}"))
+	r := runOver(t, machineTree(t), granting(t, "{}"), requestOf(t, "{}"))
 	for _, test := range []struct {
 		op   uint32
 		key  string
@@ -201,7 +201,7 @@ func TestQueriesOfTheMachine(t *testing.T) {
 	if got := said(r.Query(opRead, rootContainer, "/abs")); got != "box\n" {
 		t.Errorf("in the container: %s", got)
 	}
-	if got := said(runOver(t, filepath.Join(t.TempDir(), "none"), DefaultConfig(), requestOf(t, "{}")).Query(opStat, rootContainer, "/")); got != "-1" {
+	if got := said(runOver(t, filepath.Join(t.TempDir(), "none"), granting(t, "{}"), requestOf(t, "{}")).Query(opStat, rootContainer, "/")); got != "-1" {
 		t.Errorf("root of a container that is not there: %s", got)
 	}
 }
@@ -211,7 +211,7 @@ func TestStatRecord(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "opt"), 0o1751); err != nil {
 		t.Fatal(err)
 	}
-	r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
+	r := runOver(t, dir, granting(t, "{}"), requestOf(t, "{}"))
 	record := func(root uint32, p string) (kind byte, words [5]uint32, size uint64) {
 		t.Helper()
 		b, code := r.Query(opStat, root, p)
@@ -270,7 +270,7 @@ func TestMagicLinksLeadNowhere(t *testing.T) {
 	if err := os.Symlink("/proc/1/root/etc/hostname", name); err != nil {
 		t.Fatal(err)
 	}
-	r := runOver(t, "", DefaultConfig(), requestOf(t, "{}"))
+	r := runOver(t, "", granting(t, "{}"), requestOf(t, "{}"))
 	if got := said(r.Query(opRead, rootHost, name)); got != "-1" && got != "-2" {
 		t.Errorf("got %s", got)
 	}
@@ -278,7 +278,7 @@ func TestMagicLinksLeadNowhere(t *testing.T) {
 
 func TestAnswersDoNotChangeDuringARun(t *testing.T) {
 	dir := tree(t, map[string]string{"f": "one"})
-	r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
+	r := runOver(t, dir, granting(t, "{}"), requestOf(t, "{}"))
 	if got := said(r.Query(opRead, rootDriver, "/f")) + said(r.Query(opRead, rootDriver, "/g")); got != "one-1" {
 		t.Fatal(got)
 	}
@@ -295,7 +295,7 @@ func TestAnswersDoNotChangeDuringARun(t *testing.T) {
 func TestLimitsOfQueries(t *testing.T) {
 	dir := tree(t, map[string]string{"a": "12345", "b": "12345", "d/1": "", "d/2": "", "d/3": ""})
 	limited := func(change func(*Limits)) *Run {
-		c := DefaultConfig()
+		c := granting(t, "{}")
 		change(&c.Limits)
 		return runOver(t, dir, c, requestOf(t, "{}"))
 	}
@@ -345,7 +345,7 @@ func TestLdLookupWithoutCache(t *testing.T) {
 		"usr/lib/libgpu.so.1": foreign, "lib": "-> usr/lib", "usr/lib/libtext.so.1": "GROUP ( libc.so )", "usr/lib64/libgpu.so.2": elf,
 		"usr/lib/" + multiarch[runtime.GOARCH] + "/libgpu.so.3": elf,
 	})
-	r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
+	r := runOver(t, dir, granting(t, "{}"), requestOf(t, "{}"))
 	for key, want := range map[string]string{
 		"libgpu.so.1": "/opt/nv/lib/libgpu.so.1.2|",
 		"libgpu.so*":  "/opt/nv/lib/libgpu.so.1.2|/usr/lib/" + multiarch[runtime.GOARCH] + "/libgpu.so.3|/usr/lib64/libgpu.so.2|",
@@ -365,7 +365,7 @@ func TestLdLookupOfThisMachine(t *testing.T) {
 	if _, err := os.Stat("/etc/ld.so.cache"); err != nil {
 		unavailable(t, "needs /etc/ld.so.cache")
 	}
-	r := runOver(t, "", DefaultConfig(), requestOf(t, "{}"))
+	r := runOver(t, "", granting(t, "{}"), requestOf(t, "{}"))
 	got := said(r.Query(opLdLookup, rootHost, "libc.so.6"))
 	p := strings.TrimSuffix(got, "|")
 	if !strings.HasPrefix(p, "/") || strings.Contains(p, "|") {
@@ -439,7 +439,7 @@ func sameNode(t *testing.T, root *root, p string, follow bool) {
 // Queries neither leak descriptors nor keep any open.
 func TestQueriesCloseWhatTheyOpen(t *testing.T) {
 	dir := machineTree(t)
-	r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
+	r := runOver(t, dir, granting(t, "{}"), requestOf(t, "{}"))
 	count := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -478,7 +478,7 @@ func FuzzQueryKey(f *testing.F) {
 		if op >= opStat && root == rootHost && op != opFeature {
 			root = rootDriver // the machine itself is no test data
 		}
-		r := runOver(t, dir, DefaultConfig(), req)
+		r := runOver(t, dir, granting(t, "{}"), req)
 		start := time.Now()
 		answer, code := r.Query(op, root, key)
 		if took := time.Since(start); took > 5*time.Second {
@@ -519,7 +519,7 @@ func FuzzGlob(f *testing.F) {
 	}
 	req := requestOf(f, "{}")
 	f.Fuzz(func(t *testing.T, pattern string) {
-		answer, code := runOver(t, dir, DefaultConfig(), req).Query(opGlob, rootDriver, pattern)
+		answer, code := runOver(t, dir, granting(t, "{}"), req).Query(opGlob, rootDriver, pattern)
 		if code != CodeOK {
 			if code != CodeInvalid && code != CodeDenied {
 				t.Errorf("%q: code %d", pattern, code)
@@ -550,15 +550,15 @@ func FuzzGlob(f *testing.F) {
 func TestStatAfterRealPathIsTheSame(t *testing.T) {
 	dir := tree(t, map[string]string{"usr/lib/libx.so.1": "12345", "lib": "-> usr/lib", "usr/lib/libx.so": "-> libx.so.1", "proc/version": "x"})
 	for _, p := range []string{"/usr/lib/libx.so.1", "/lib/libx.so.1", "/usr/lib/libx.so", "/usr/lib", "/none", "/"} {
-		fresh := said(runOver(t, dir, DefaultConfig(), requestOf(t, "{}")).Query(opStat, rootDriver, p))
-		r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
+		fresh := said(runOver(t, dir, granting(t, "{}"), requestOf(t, "{}")).Query(opStat, rootDriver, p))
+		r := runOver(t, dir, granting(t, "{}"), requestOf(t, "{}"))
 		r.Query(opRealPath, rootDriver, p)
 		if got := said(r.Query(opStat, rootDriver, p)); got != fresh {
 			t.Errorf("%s: %q after realpath, %q without", p, got, fresh)
 		}
 	}
 	for _, p := range []string{"/proc/version", "/sys/kernel/notes"} { // sizes of procfs and sysfs are 0
-		r := runOver(t, "", DefaultConfig(), requestOf(t, "{}"))
+		r := runOver(t, "", granting(t, "{}"), requestOf(t, "{}"))
 		r.Query(opRealPath, rootHost, p)
 		answer, code := r.Query(opStat, rootHost, p)
 		if code != CodeOK || binary.LittleEndian.Uint64(answer[24:]) != 0 {
@@ -566,7 +566,7 @@ func TestStatAfterRealPathIsTheSame(t *testing.T) {
 		}
 	}
 	// What realpath may see and stat may not.
-	r := runOver(t, dir, DefaultConfig(), requestOf(t, "{}"))
+	r := runOver(t, dir, granting(t, "{}"), requestOf(t, "{}"))
 	only := NewRights(Grants{Queries: QueryGrants{FS: []FSGrant{{Root: "driver", Ops: []string{"realpath"}, Paths: []string{"/**"}}}}},
 		Grants{Queries: QueryGrants{FS: []FSGrant{{Root: "driver", Ops: []string{"realpath"}, Paths: []string{"/**"}}}}}, dir)
 	r.rights = &only

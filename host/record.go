@@ -20,15 +20,10 @@ import (
 // NewTrial is [NewRun] for a module that is tried by its author: it has all rights
 // of its manifest, and is not installed.
 func NewTrial(c Config, mode string, m Manifest, req *discover.Request, containerRoot string, log *slog.Logger) (*Run, Rights, error) {
-	c.Installed = nil
 	c.Limits = m.Limits.Within(c.Limits)
-	r, err := NewRun(c, mode, req, containerRoot, log)
-	if err != nil {
-		return nil, Rights{}, err
-	}
 	rights := NewRights(m.Grants, m.Grants, c.DriverRoot)
-	r.rights = &rights
-	return r, rights, nil
+	r, err := newRun(c, mode, &rights, req, containerRoot, log)
+	return r, rights, err
 }
 
 // Granted reports whether the run may ask a question, by what it says: where a
@@ -40,6 +35,8 @@ func (r *Run) Granted(op, root uint32, key string) bool {
 	}
 	q := question{op, root, key}
 	switch {
+	case malformed(q):
+		return true
 	case !r.grantedKey(q):
 		return false
 	case op == opStat || op == opReadDir || op == opRead || op == opReadLink || op == opRealPath:

@@ -23,7 +23,7 @@ const memMajor = 1
 var memDenied = map[int64]string{1: "mem", 2: "kmem", 4: "port", 11: "kmsg"}
 
 // Resolve holds e against the machine, and against the rights of the mode's
-// module where c has them. It is called on the edits of every run, and on those
+// module. It is called on the edits of every run, and on those
 // of every trace.
 //
 // It puts the real path of each mount's source and each device into e, and
@@ -41,18 +41,14 @@ var memDenied = map[int64]string{1: "mem", 2: "kmem", 4: "port", 11: "kmsg"}
 // "mode NAME: " and the edit or device. Something that is not there is the
 // machine's fault, or the mode's list's; the rest is the mode's.
 func Resolve(c Config, mode string, e *discover.Edits) error {
-	var rights *Rights
 	module, err := c.module(mode)
 	if err != nil {
 		return fmt.Errorf("mode %s: %w", mode, err)
 	}
-	if module != nil {
-		rights = &module.rights
-		if err := rights.CheckEdits(mode, *e); err != nil {
-			return err
-		}
+	if err := module.rights.CheckEdits(mode, *e); err != nil {
+		return err
 	}
-	s, err := newResolver(c, rights)
+	s, err := newResolver(c, &module.rights)
 	if err != nil {
 		return err
 	}
@@ -123,10 +119,8 @@ func (s *resolver) device(d *cdi.DeviceNode) (gid uint32, err error) {
 		return 0, fmt.Errorf("%s: is a device of type %s, and the mode says %s", p, kind, Shown(d.Type))
 	}
 	if real != p {
-		if s.rights != nil {
-			if err := s.rights.node(Shown(p)+": leads to "+Shown(real)+", which", d, s.asConfigured(real)); err != nil {
-				return 0, err
-			}
+		if err := s.rights.node(Shown(p)+": leads to "+Shown(real)+", which", d, s.asConfigured(real)); err != nil {
+			return 0, err
 		}
 		d.HostPath = real
 	}
@@ -153,12 +147,6 @@ func (s *resolver) device(d *cdi.DeviceNode) (gid uint32, err error) {
 }
 
 func checkRule(c Config, rule discover.DeviceRule) error {
-	if rule.Type != "c" && rule.Type != "b" {
-		return errors.New("is of no type; write c or b")
-	}
-	if rule.Major < 0 {
-		return errors.New("is for every major number; name one")
-	}
 	if err := checkNumbers(rule.Type, rule.Major, rule.Minor); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 // driver root below it, with its links, and all others below /.
 type resolver struct {
 	config  Config
-	rights  *Rights // nil where modules are not installed one by one
+	rights  *Rights
 	host    *root
 	driver  *root // nil where it is /
 	mounted mountTable
@@ -80,7 +80,7 @@ func (s *resolver) source(at string, m *cdi.Mount) error {
 	if discover.ForbiddenSource(real) || discover.ForbiddenSource(n.real) || s.mounted.secret(n, real) {
 		return fmt.Errorf("%s is not for modes to mount", thing)
 	}
-	if s.rights != nil && real != m.HostPath {
+	if real != m.HostPath {
 		if err := s.rights.source(thing, m, s.asConfigured(real)); err != nil {
 			return err
 		}

@@ -14,6 +14,10 @@ import (
 	cdi "tags.cncf.io/container-device-interface/specs-go"
 )
 
+// allDevices are edits of a manifest: every device but a block device, which needs
+// its own path, and some rules.
+const allDevices = `{"devices":["/**","/dev/null"],"deviceRules":["c 195:*","c 1:*"],"additionalGids":true}`
+
 func devices(nodes ...*cdi.DeviceNode) *discover.Edits {
 	e := &discover.Edits{ABI: discover.ABI}
 	e.ContainerEdits.DeviceNodes = nodes
@@ -24,7 +28,7 @@ func devices(nodes ...*cdi.DeviceNode) *discover.Edits {
 func TestResolveFillsFromTheNode(t *testing.T) {
 	mode := os.FileMode(0o600)
 	e := devices(&cdi.DeviceNode{Path: "/dev/null", Type: "c", Major: 8, Minor: 0, FileMode: &mode}, &cdi.DeviceNode{Path: "/dev/gpu", HostPath: "/dev/zero", Permissions: "r"})
-	if err := Resolve(DefaultConfig(), "m", e); err != nil {
+	if err := Resolve(granting(t, allDevices), "m", e); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{"/dev/null c 1 3 rw", "/dev/gpu c 1 5 r"} {
@@ -71,7 +75,7 @@ func TestResolveGivesTheGroup(t *testing.T) {
 		}
 		e := devices(&cdi.DeviceNode{Path: name})
 		e.ContainerEdits.AdditionalGIDs = []uint32{5}
-		if err := Resolve(DefaultConfig(), "m", e); err != nil {
+		if err := Resolve(granting(t, allDevices), "m", e); err != nil {
 			t.Fatal(err)
 		}
 		if got := e.ContainerEdits.AdditionalGIDs; !slices.Equal(got, test.want) {
@@ -86,7 +90,7 @@ func TestResolveGivesTheGroup(t *testing.T) {
 
 func TestResolveRefuses(t *testing.T) {
 	dir := tree(t, map[string]string{"file": "", "link": "-> /dev/null"})
-	rwm := DefaultConfig()
+	rwm := granting(t, allDevices)
 	rwm.DeviceAccess = "rwm"
 	for _, test := range []struct {
 		node *cdi.DeviceNode
@@ -96,13 +100,13 @@ func TestResolveRefuses(t *testing.T) {
 		{&cdi.DeviceNode{Path: dir + "/file"}, dir + "/file: is not a device"},
 		{&cdi.DeviceNode{Path: dir}, dir + ": is not a device"},
 		{&cdi.DeviceNode{Path: dir + "/link"}, dir + "/link: is a symbolic link, not a device; name the device it leads to"},
-		{&cdi.DeviceNode{Path: "dev/null"}, `"dev/null": is not an absolute path in its shortest form`},
+		{&cdi.DeviceNode{Path: "dev/null"}, "deviceNodes[0]: dev/null: is not granted; its manifest allows devices /**, /dev/null"},
 		{&cdi.DeviceNode{Path: "/dev/../dev/null"}, `"/dev/../dev/null": is not an absolute path in its shortest form`},
 		{&cdi.DeviceNode{Path: "/dev/null", Type: "b"}, "/dev/null: is a device of type c, and the mode says b"},
 		{&cdi.DeviceNode{Path: "/dev/null", Type: "p"}, "/dev/null: is a device of type c, and the mode says p"},
 		{&cdi.DeviceNode{Path: "/dev/null", Permissions: "rwm"}, `/dev/null: access "rwm" asks for mknod; leave the m out, or set device_access in the config`},
 	} {
-		err := Resolve(DefaultConfig(), "m", devices(test.node))
+		err := Resolve(granting(t, allDevices), "m", devices(test.node))
 		if err == nil || err.Error() != "mode m: "+test.want {
 			t.Errorf("error is\n%v\nwant\nmode m: %s", err, test.want)
 		}
@@ -110,7 +114,7 @@ func TestResolveRefuses(t *testing.T) {
 	if err := Resolve(rwm, "m", devices(&cdi.DeviceNode{Path: "/dev/null", Permissions: "rwm"})); err != nil {
 		t.Errorf("m where the config gives it: %v", err)
 	}
-	if err := Resolve(DefaultConfig(), "m", devices(&cdi.DeviceNode{Path: "/dev/null", Permissions: "none"})); err != nil {
+	if err := Resolve(granting(t, allDevices), "m", devices(&cdi.DeviceNode{Path: "/dev/null", Permissions: "none"})); err != nil {
 		t.Errorf("no access: %v", err)
 	}
 }
@@ -119,17 +123,17 @@ func TestResolveKeepsTheFloor(t *testing.T) {
 	for minor, what := range map[uint32]string{1: "mem", 2: "kmem", 4: "port", 11: "kmsg"} {
 		name := mknod(t, unix.S_IFCHR, 1, minor)
 		want := fmt.Sprintf("mode m: %s: is the device %s of the machine, which no container is given", name, what)
-		if err := Resolve(DefaultConfig(), "m", devices(&cdi.DeviceNode{Path: name})); err == nil || err.Error() != want {
+		if err := Resolve(granting(t, allDevices), "m", devices(&cdi.DeviceNode{Path: name})); err == nil || err.Error() != want {
 			t.Errorf("error is\n%v\nwant\n%s", err, want)
 		}
 	}
 	name := mknod(t, unix.S_IFBLK, 8, 0)
 	want := "mode m: " + name + ": is a block device; the mode must say type b for one"
-	if err := Resolve(DefaultConfig(), "m", devices(&cdi.DeviceNode{Path: name})); err == nil || err.Error() != want {
+	if err := Resolve(granting(t, allDevices), "m", devices(&cdi.DeviceNode{Path: name})); err == nil || err.Error() != want {
 		t.Errorf("error is\n%v\nwant\n%s", err, want)
 	}
 	e := devices(&cdi.DeviceNode{Path: name, Type: "b"})
-	if err := Resolve(DefaultConfig(), "m", e); err != nil || e.ContainerEdits.DeviceNodes[0].Major != 8 {
+	if err := Resolve(granting(t, `{"devices":["`+name+`"]}`), "m", e); err != nil || e.ContainerEdits.DeviceNodes[0].Major != 8 {
 		t.Errorf("a block device that the mode calls one: %v", err)
 	}
 }
@@ -143,13 +147,13 @@ func TestResolveChecksRules(t *testing.T) {
 		{discover.DeviceRule{Type: "c", Major: 1, Minor: 3, Access: "rw"}, ""},
 		{discover.DeviceRule{Type: "c", Major: 1, Minor: -1, Access: "r"}, "mode m: device rule c 1:-1: is for every memory device, which no container is given"},
 		{discover.DeviceRule{Type: "c", Major: 1, Minor: 1, Access: "r"}, "mode m: device rule c 1:1: is the device mem of the machine, which no container is given"},
-		{discover.DeviceRule{Type: "c", Major: -1, Minor: -1, Access: "r"}, "mode m: device rule c -1:-1: is for every major number; name one"},
-		{discover.DeviceRule{Type: "a", Major: 1, Minor: 3, Access: "r"}, "mode m: device rule a 1:3: is of no type; write c or b"},
+		{discover.DeviceRule{Type: "c", Major: -1, Minor: -1, Access: "r"}, `mode m: deviceRules[0]: c -1:*: is not granted; its manifest allows device rules "c 195:*", "c 1:*"`},
+		{discover.DeviceRule{Type: "a", Major: 1, Minor: 3, Access: "r"}, `mode m: deviceRules[0]: a 1:3: is not granted; its manifest allows device rules "c 195:*", "c 1:*"`},
 		{discover.DeviceRule{Type: "c", Major: 195, Minor: 0, Access: "m"}, `mode m: device rule c 195:0: access "m" asks for mknod; leave the m out, or set device_access in the config`},
 	} {
 		e := devices()
 		e.DeviceRules = []discover.DeviceRule{test.rule}
-		err := Resolve(DefaultConfig(), "m", e)
+		err := Resolve(granting(t, allDevices), "m", e)
 		if test.want == "" && err != nil || test.want != "" && (err == nil || err.Error() != test.want) {
 			t.Errorf("error is\n%v\nwant\n%s", err, test.want)
 		}

@@ -49,20 +49,22 @@ func Conclude(mode string, leaf TraceLeaf) (Result, error) {
 
 // NewRun opens the roots that a run of the module of a mode may look at, for the
 // container that req describes. containerRoot is the absolute path of the
-// container's root file system; it need not exist. Where c has what is installed,
-// the run is granted no more than the module's rights, and has its limits. Errors
-// are the machine's, and one for a mode that is not installed.
+// container's root file system; it need not exist. The run is granted no more than
+// the module's rights, and has its limits. Errors are the machine's, and one for a
+// mode that is not installed.
 func NewRun(c Config, mode string, req *discover.Request, containerRoot string, log *slog.Logger) (*Run, error) {
-	r := &Run{config: c, mode: mode, request: req, log: log, memo: map[question]reply{},
-		plain: map[place]unix.Stat_t{}, pseudo: map[uint64]bool{}}
 	module, err := c.module(mode)
 	if err != nil {
 		return nil, err
 	}
-	if module != nil {
-		r.rights = &module.rights
-		r.config.Limits = module.manifest.Limits.Within(c.Limits)
-	}
+	c.Limits = module.manifest.Limits.Within(c.Limits)
+	return newRun(c, mode, &module.rights, req, containerRoot, log)
+}
+
+// newRun is NewRun with the rights of the run, whatever is installed.
+func newRun(c Config, mode string, rights *Rights, req *discover.Request, containerRoot string, log *slog.Logger) (*Run, error) {
+	r := &Run{config: c, mode: mode, request: req, rights: rights, log: log, memo: map[question]reply{},
+		plain: map[place]unix.Stat_t{}, pseudo: map[uint64]bool{}}
 	folders := [rootCount]string{rootHost: "/", rootContainer: containerRoot, rootDriver: c.DriverRoot}
 	for i, folder := range folders {
 		root, err := openRoot(folder)

@@ -647,7 +647,7 @@ func BenchmarkTraceHit(b *testing.B) {
 		}
 	}
 	machine := func() (Ask, func()) {
-		c := DefaultConfig()
+		c := granting(b, "{}")
 		c.DriverRoot = dir
 		r, err := NewRun(c, "m", nil, dir, nil)
 		if err != nil {

@@ -105,6 +105,28 @@ func buildRust(t *testing.T, target, out string) {
 	copyFile(t, filepath.Join(build, "acme.wasm"), out)
 }
 
+// asInstalled puts a manifest of the project into the module MODE.wasm, and is what
+// is then installed: with all that the manifest asks for.
+func asInstalled(t *testing.T, file, manifest string) host.Installed {
+	t.Helper()
+	code, err := os.ReadFile(file)
+	if err == nil {
+		code, err = host.WithManifest(code, []byte(read(t, manifest)))
+	}
+	if err == nil {
+		err = os.WriteFile(file, code, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := host.ParseManifest([]byte(read(t, manifest)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mode := strings.TrimSuffix(filepath.Base(file), ".wasm")
+	return host.Installed{Name: mode, Digest: host.DigestOf(code), File: file, Manifest: m.Text, Accepted: m.GrantsText, Entry: filepath.Join(filepath.Dir(file), mode+".toml")}
+}
+
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	data, err := os.ReadFile(from)
@@ -146,7 +168,9 @@ func TestSamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	settings := host.DefaultConfig()
-	settings.ModuleDir = dir
+	for language := range samples {
+		settings.Installed = append(settings.Installed, asInstalled(t, filepath.Join(dir, language+".wasm"), "sdk/sample/manifest.json"))
+	}
 	settings.DriverRoot = machine
 	settings.Limits.WallMS = 60_000
 
@@ -272,9 +296,10 @@ func TestEveryWriterOfEditsIsRead(t *testing.T) {
 
 // A kit is the conformance kit, built, with all that it looks at.
 type kit struct {
-	dir     string
-	table   string // the mode's own table, as TOML
-	request *discover.Request
+	dir       string
+	table     string // the mode's own table, as TOML
+	request   *discover.Request
+	installed []host.Installed
 }
 
 func newKit(t *testing.T) *kit {
@@ -283,6 +308,7 @@ func newKit(t *testing.T) *kit {
 	needs(t, "sh", "mkfifo", "mknod")
 	buildGo(t, filepath.Join(k.dir, "kit.wasm"), "../sdk/kit")
 	command(t, nil, "sh", "../sdk/kit/machine.sh", k.dir)
+	k.installed = []host.Installed{asInstalled(t, filepath.Join(k.dir, "kit.wasm"), "sdk/kit/manifest.json")}
 	k.request = request(t, read(t, "sdk/kit/config.json"))
 	k.table = read(t, "sdk/kit/config.toml")
 	return k
@@ -301,7 +327,7 @@ func (k *kit) run(t *testing.T, name string) (host.Result, string, error) {
 		t.Fatal("config.toml of the kit has no case")
 	}
 	file := filepath.Join(k.dir, "config.toml")
-	text := fmt.Sprintf("module_dir = %q\ndriver_root = %q\n[limits]\nwall_ms = %d\n[modes.kit]\n%s", k.dir, k.dir+"/driver", wall, table)
+	text := fmt.Sprintf("driver_root = %q\n[limits]\nwall_ms = %d\n[modes.kit]\n%s", k.dir+"/driver", wall, table)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +335,7 @@ func (k *kit) run(t *testing.T, name string) (host.Result, string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Installed = nil // whatever is installed here: the kit is run without grants of its own
+	c.Installed = k.installed // whatever is installed here
 	var log bytes.Buffer
 	result, err := wasm.Discover(t.Context(), c, "kit", k.request, k.dir+"/container", slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if strings.Contains(log.String(), "msg=\"FAIL") {

@@ -64,7 +64,7 @@ func folderOf(c host.Config, module []byte) string {
 func runLogged(t *testing.T, c host.Config) (r host.Result, interpreted string, err error) {
 	t.Helper()
 	var log bytes.Buffer
-	r, err = Discover(t.Context(), c, "m", requestOf(t, `{"process":{"env":["A=b"]}}`), "",
+	r, err = Discover(t.Context(), asInstalled(t, c, "m"), "m", requestOf(t, `{"process":{"env":["A=b"]}}`), "",
 		slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for line := range strings.Lines(log.String()) {
 		if _, why, ok := strings.Cut(line, `msg="the module is interpreted" mode=m why=`); ok {
@@ -138,7 +138,7 @@ func TestGoGuestDoesTheSameCompiled(t *testing.T) {
 	writeFile(t, filepath.Join(c.ModuleDir, "m.wasm"), string(module))
 	requests := []string{`{}`, `{"process":{"env":["GUEST_DEVICES=null,zero"]}}`, `{"process":{"env":["GUEST_DEVICES=panic"]}}`}
 	run := func(config string) string {
-		r, err := Discover(t.Context(), c, "m", requestOf(t, config), t.TempDir(), nil)
+		r, err := Discover(t.Context(), asInstalled(t, c, "m"), "m", requestOf(t, config), t.TempDir(), nil)
 		return fmt.Sprintf("%+v, %v", r.TraceLeaf, err)
 	}
 	var interpreted []string

@@ -18,7 +18,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -26,10 +25,10 @@ import (
 	"github.com/tenon-runtime/tenon/host"
 )
 
-// Discover runs the module of a mode, NAME.wasm in c.ModuleDir, for the
-// container that req describes, and returns what it found. containerRoot is the
-// absolute path of the container's root file system; it need not exist. The
-// module's log goes to log, which may be nil.
+// Discover runs the module that is installed for a mode, for the container that
+// req describes, and returns what it found. containerRoot is the absolute path of
+// the container's root file system; it need not exist. The module's log goes to
+// log, which may be nil.
 //
 // Errors begin with "mode NAME: ". Where one wraps
 // [discover.ErrInvalidEdits], or names the module's file, the module is at
@@ -52,30 +51,23 @@ func Discover(ctx context.Context, c host.Config, mode string, req *discover.Req
 
 func discoverMode(ctx context.Context, c host.Config, mode string, req *discover.Request, containerRoot string, log *slog.Logger) (host.Result, error) {
 	defer holdMemory()() // reading the module is a part of it
-	file := filepath.Join(c.ModuleDir, mode+".wasm")
-	var installed *host.Installed
-	var err error
-	if c.Installed != nil {
-		if installed, err = c.ModuleOf(mode); err != nil {
-			return host.Result{}, err
-		}
-		file = installed.File
-		if c.Limits, err = c.LimitsOf(mode); err != nil {
-			return host.Result{}, err
-		}
+	installed, err := c.ModuleOf(mode)
+	if err != nil {
+		return host.Result{}, err
 	}
+	if c.Limits, err = c.LimitsOf(mode); err != nil {
+		return host.Result{}, err
+	}
+	file := installed.File
 	code, err := readModule(file)
 	if err != nil {
 		return host.Result{}, err
 	}
 	host.StagesOf(ctx).Mark("read")
-	var digest []byte
-	if installed != nil {
-		if err := installed.CheckModule(code); err != nil {
-			return host.Result{}, fmt.Errorf("%s: %w", file, err)
-		}
-		digest, _ = hex.DecodeString(strings.TrimPrefix(installed.Digest, "sha256:")) // CheckModule has compared it
+	if err := installed.CheckModule(code); err != nil {
+		return host.Result{}, fmt.Errorf("%s: %w", file, err)
 	}
+	digest, _ := hex.DecodeString(strings.TrimPrefix(installed.Digest, "sha256:")) // CheckModule has compared it
 	r, err := host.NewRun(c, mode, req, containerRoot, log)
 	if err != nil {
 		return host.Result{}, err

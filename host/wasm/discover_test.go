@@ -29,13 +29,26 @@ func requestOf(t testing.TB, config string) *discover.Request {
 	return spec.Request()
 }
 
-// discovered runs a module as mode "m".
+// discovered runs a module as mode "m", which it is installed as. One that could
+// not even have a manifest could not be installed; it is tried.
 func discovered(t *testing.T, c host.Config, module []byte) (host.Result, string, error) {
 	t.Helper()
 	c.ModuleDir, c.Limits.WallMS = trustedDir(t), 60000
 	file := filepath.Join(c.ModuleDir, "m.wasm")
-	writeFile(t, file, string(module))
-	r, err := Discover(t.Context(), c, "m", requestOf(t, `{"process":{"env":["A=b"]}}`), "", nil)
+	req := requestOf(t, `{"process":{"env":["A=b"]}}`)
+	var r host.Result
+	if installable, err := host.WithManifest(module, []byte(openManifest)); err == nil {
+		module = installable
+		writeFile(t, file, string(module))
+		c = asInstalled(t, c, "m")
+		r, err = Discover(t.Context(), c, "m", req, "", nil)
+		sameCompiled(t, c, module, r, err)
+		return r, file, err
+	}
+	r, err := Trial{Config: c, Mode: "m", File: file, Code: module, Request: req}.Discover(t.Context())
+	if err != nil {
+		err = fmt.Errorf("mode m: %w", err)
+	}
 	sameCompiled(t, c, module, r, err)
 	return r, file, err
 }
@@ -255,7 +268,7 @@ func TestT20Watchdog(t *testing.T) {
 	if dir := os.Getenv("TENON_TEST_LOOP"); dir != "" {
 		c := host.DefaultConfig()
 		c.ModuleDir, c.Limits.WallMS = dir, 200
-		_, err := Discover(t.Context(), c, "m", requestOf(t, "{}"), "", nil)
+		_, err := Discover(t.Context(), asInstalled(t, c, "m"), "m", requestOf(t, "{}"), "", nil)
 		fmt.Println("ended:", err)
 		os.Exit(0)
 	}
@@ -283,8 +296,11 @@ func TestDiscoverRefusesBeforeItRuns(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "csv.wasm"), "x")
 	writeFile(t, filepath.Join(dir, "open.wasm"), "x")
 	os.Chmod(filepath.Join(dir, "open.wasm"), 0o666)
-	empty := c
-	empty.ModuleDir = filepath.Join(dir, "none")
+	none := c
+	for _, mode := range []string{"cdi", "csv", "open"} {
+		c.Installed = append(c.Installed, host.Installed{Name: mode, Digest: host.DigestOf([]byte("y")), File: filepath.Join(dir, mode+".wasm"),
+			Entry: "/etc/tenon/modules.d/" + mode + ".toml", Manifest: openManifest, Accepted: `{"grants":{},"edits":{}}`})
+	}
 	for _, test := range []struct {
 		c          host.Config
 		mode, want string
@@ -292,7 +308,9 @@ func TestDiscoverRefusesBeforeItRuns(t *testing.T) {
 		{c, "../m", `mode "../m": is not a name of small letters, digits, dots and dashes; set mode in the config`},
 		{c, "", `mode "": is not a name of small letters, digits, dots and dashes; set mode in the config`},
 		{c, "cdi", "mode cdi: " + dir + "/cdi.wasm: does not exist; run \"tenon module install\" again"},
-		{empty, "csv", "mode csv: " + dir + "/none/csv.wasm: does not exist; run \"tenon module install\" again"},
+		{none, "csv", "mode csv: is not installed; run \"tenon module install FILE\""},
+		{c, "csv", "mode csv: " + dir + "/csv.wasm: is not the module that was installed: its digest is " + host.DigestOf([]byte("x")) +
+			", and /etc/tenon/modules.d/csv.toml has " + host.DigestOf([]byte("y")) + "; run \"tenon module install\" again"},
 		{c, "open", "mode open: " + dir + "/open.wasm: is not trusted: others may write it (mode 0666); chmod go-w " + dir + "/open.wasm"},
 	} {
 		if _, err := Discover(t.Context(), test.c, test.mode, requestOf(t, "{}"), "", nil); err == nil || err.Error() != test.want {
@@ -309,6 +327,7 @@ func TestGoGuest(t *testing.T) {
 	c := host.DefaultConfig()
 	c.ModuleDir, c.Limits.WallMS = dir, 60000
 	c.ModeTables = map[string]map[string]string{"guest": {"greeting": "hello"}}
+	c = asInstalled(t, c, "guest")
 	req := requestOf(t, `{"process":{"env":["GUEST_DEVICES=null,zero"]},"annotations":{"a/b":"c"},"mounts":[{"destination":"/data","source":"/s","type":"bind","options":["ro","rbind"]}]}`)
 	var log strings.Builder
 	r, err := Discover(t.Context(), c, "guest", req, t.TempDir(), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
@@ -353,7 +372,7 @@ func goGuest(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return module
+	return withManifest(t, module)
 }
 
 func BenchmarkGoGuest(b *testing.B) {
@@ -366,7 +385,11 @@ func BenchmarkGoGuest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		r, err := host.NewRun(c, "guest", req, "", slog.New(slog.DiscardHandler))
+		m, err := host.ParseManifest([]byte(openManifest))
+		if err != nil {
+			b.Fatal(err)
+		}
+		r, _, err := host.NewTrial(c, "guest", m, req, "", slog.New(slog.DiscardHandler))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -56,3 +56,39 @@ func writeFile(t *testing.T, name, content string) {
 		t.Fatal(err)
 	}
 }
+
+// openManifest is of a module that may ask and edit whatever can be granted here.
+const openManifest = `{"abi":{"major":1,"minor":0},"name":"acme.example/m","version":"1.0.0","grants":{"env":["**"],"annotations":["**"],"mounts":["/"],"config":true,` +
+	`"fs":[{"root":"host","ops":["stat","readdir","read","readlink","glob","realpath","which"],"paths":["/**"]},` +
+	`{"root":"container","ops":["stat","readdir","read","readlink","glob","realpath"],"paths":["/**"]}]},"edits":{}}`
+
+// asInstalled is c with what lies in its ModuleDir as MODE.wasm being installed as
+// the module of the mode, with all that its manifest asks for.
+func asInstalled(t testing.TB, c host.Config, mode string) host.Config {
+	t.Helper()
+	file := filepath.Join(c.ModuleDir, mode+".wasm")
+	code, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := host.ManifestOf(code)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := host.ParseManifest(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Installed = []host.Installed{{Name: mode, Digest: host.DigestOf(code), File: file, Manifest: m.Text, Accepted: m.GrantsText, Entry: "/etc/tenon/modules.d/" + mode + ".toml"}}
+	return c
+}
+
+// withManifest adds openManifest to a module.
+func withManifest(t testing.TB, module []byte) []byte {
+	t.Helper()
+	module, err := host.WithManifest(module, []byte(openManifest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return module
+}

@@ -2,7 +2,11 @@
 
 package wasm
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/tenon-runtime/tenon/host"
+)
 
 // A small assembler of WebAssembly, for modules that no compiler would write.
 
@@ -92,7 +96,7 @@ const (
 )
 
 // guestModule is a module with the body of tenon_discover, one page of memory,
-// and data at 0. more are sections of ids between export and code, or custom.
+// data at 0 and openManifest. more are sections of ids between export and code, or custom.
 func guestModule(body []byte, data string, more ...[]byte) []byte {
 	return wasm(slices.Concat([][]byte{
 		section(1, list(
@@ -113,6 +117,7 @@ func guestModule(body []byte, data string, more ...[]byte) []byte {
 	}, more, [][]byte{
 		section(10, list(sized(bytesOf(list(), body, opEnd)))),
 		section(11, list(bytesOf(0, i32Const(0), opEnd, text(data)))),
+		section(0, text(host.ManifestSection), openManifest),
 	})...)
 }
 

@@ -49,6 +49,16 @@ attack: all ## the attacks on hooks, each race 1,500 times (root, runc)
 e2e: all ## real engines in namespaces of their own: Docker, containerd, Podman (root)
 	$(GO) test -count=1 -timeout 25m -tags e2e ./testscripts/e2e
 
+.PHONY: e2e-cri
+e2e-cri: all ## containerd 2.4 with its CRI service and runc 1.5, built first (root)
+	testscripts/e2e/engines.sh containerd runc
+	$(GO) test -count=1 -timeout 15m -tags e2e -run '^TestCRI' ./testscripts/e2e
+
+.PHONY: e2e-kubernetes
+e2e-kubernetes: all ## pods of a real Kubernetes, built first, in minutes (root)
+	testscripts/e2e/engines.sh containerd runc etcd kubernetes
+	$(GO) test -count=1 -timeout 15m -tags e2e -run '^TestKubernetes' ./testscripts/e2e
+
 .PHONY: bench
 bench: all ## measure everything side by side in one run (root; BENCH_RUNS, BASELINE)
 	$(GO) run ./testscripts/bench -runs $(BENCH_RUNS) build
@@ -91,6 +101,9 @@ check: ## what can be seen without running anything
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(STATICCHECK) -tags e2e,packages ./packaging/... ./testscripts/e2e/...
 	$(GO) mod tidy -diff
+	$(GO) -C testscripts/e2e/cri vet ./...
+	$(GO) -C testscripts/e2e/cri run $(STATICCHECK) ./...
+	$(GO) -C testscripts/e2e/cri mod tidy -diff
 
 .PHONY: install
 install: all ## install into PREFIX (/usr) below DESTDIR

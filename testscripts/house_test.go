@@ -59,6 +59,10 @@ var outside = map[string][]string{
 	"golang.org/x/mod":                                 {"cmd/tenon"},
 	"github.com/rogpeppe/go-internal":                  {"cmd/tenon"},
 	"golang.org/x/sys":                                 {"cmd", "host", "ldcache", "testscripts"},
+	// A module of its own, so that none of it is a dependency of tenon.
+	"k8s.io/cri-api":             {"testscripts/e2e/cri"},
+	"google.golang.org/grpc":     {"testscripts/e2e/cri"},
+	"google.golang.org/protobuf": {"testscripts/e2e/cri"},
 }
 
 // forbidden calls, each with the reason and what to do instead.
@@ -324,6 +328,11 @@ func TestGoModNamesNoReplacement(t *testing.T) {
 	for _, word := range []string{"replace ", "tool ", "toolchain "} {
 		if strings.Contains(string(data), "\n"+word) {
 			t.Errorf("go.mod has a line %q", word)
+		}
+	}
+	for _, dep := range []string{"k8s.io/", "google.golang.org/grpc "} {
+		if strings.Contains(string(data), "\t"+dep) {
+			t.Errorf("go.mod names %s, which a module below testscripts is for", dep)
 		}
 	}
 	if !strings.Contains(string(data), "\ngo 1.26") {

@@ -49,6 +49,7 @@ func TestMain(m *testing.M) {
 	case "killer":
 		os.Exit(killer(os.Args[1:]))
 	}
+	flag.Parse()
 	if err := setUp(); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		os.Exit(1)
@@ -80,15 +81,19 @@ func outside() int {
 	}
 	clearOld()
 	args := os.Args[1:]
-	var st unix.Statfs_t
-	if unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
-		return inside("cgroup v2", "", args)
+	if newest() {
+		return inside("the newest engines", "", args)
 	}
 	skipped := func(pattern string) []string {
+		pattern += "|" + newestTests
 		if more := flag.Lookup("test.skip").Value.String(); more != "" {
 			pattern += "|" + more
 		}
 		return append(slices.Clone(args), "-test.skip="+pattern)
+	}
+	var st unix.Statfs_t
+	if unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
+		return inside("cgroup v2", "", skipped("^$"))
 	}
 	// crun refuses a machine that has some controllers in v1 and others in v2.
 	status := inside("the machine's own cgroups", "", skipped("^TestCrun"))

@@ -42,14 +42,19 @@ wall_ms = 10_000
 `
 
 // setUp makes the machine that the tests are about: a driver, tenon with its
-// modules, a root file system for containers, Docker.
+// modules, a root file system for containers, Docker or the newest containerd.
 func setUp() error {
 	// Only root may change any of it, whatever umask this was started with.
 	unix.Umask(0o022)
-	for _, step := range []struct {
+	type step struct {
 		name string
 		do   func() error
-	}{{"driver", makeDriver}, {"tenon", installTenon}, {"image", makeRootfs}, {"docker", startDocker}} {
+	}
+	engine := step{"docker", startDocker}
+	if newest() {
+		engine = step{"containerd", startContainerd2}
+	}
+	for _, step := range []step{{"driver", makeDriver}, {"tenon", installTenon}, {"image", makeRootfs}, engine} {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}

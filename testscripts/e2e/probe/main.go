@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Mode probe is a module for tests of engines: it goes wrong in the way that the
-// container asks for in PROBE, and does no harm otherwise.
+// container asks for in PROBE or in an annotation, and does no harm otherwise.
 package main
 
 import (
@@ -17,7 +17,12 @@ func main() {}
 var counts []int
 
 func discover(c *sdk.Context) (*sdk.Edits, error) {
-	how, _, err := c.Env("PROBE")
+	how, ok, err := c.Env("PROBE")
+	for _, key := range []string{"tenon.example/probe", "tenon.example/pod-probe"} {
+		if !ok && err == nil {
+			how, ok, err = c.Annotation(key)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -131,6 +131,29 @@ func TestTraceInsertRefuses(t *testing.T) {
 	}
 }
 
+// H-55: edits of a run that met an answer of the moment are not another run's, and no
+// trace is followed past such an answer.
+func TestTraceOfTheMomentIsNoOther(t *testing.T) {
+	for _, code := range []int32{CodeTooLarge, CodeIO, CodeSpent} {
+		store, good, moment := traceStore(t), world{"/a": {[]byte("x"), CodeOK}}, world{"/a": {nil, code}}
+		if err := store.Insert(TraceKey{}, recorded(moment, "/a", "/b"), text("moment")); !errors.Is(err, ErrNoTrace) {
+			t.Errorf("code %d: %v", code, err)
+		}
+		for _, w := range []world{good, moment} {
+			if walk := store.Lookup(TraceKey{}, w.ask); walk.Leaf != nil {
+				t.Errorf("code %d: a hit in an empty store: %+v", code, walk)
+			}
+		}
+		keep(t, store, TraceKey{}, good, text("good"), "/a", "/b")
+		if walk := store.Lookup(TraceKey{}, moment.ask); walk.Leaf != nil {
+			t.Errorf("code %d: a hit over it: %+v", code, walk)
+		}
+		if walk := store.Lookup(TraceKey{}, good.ask); walk.Leaf == nil || string(walk.Leaf.Documents[0]) != "good" {
+			t.Errorf("code %d: the good run is not there: %+v", code, walk)
+		}
+	}
+}
+
 func TestTraceHitAndAuditWriteNothing(t *testing.T) {
 	store := traceStore(t)
 	keep(t, store, TraceKey{}, world{}, text("x"), "/a")

@@ -130,7 +130,7 @@ type Devices struct {
 // Devices returns what the container asks for at the first place where it asks at
 // all: mounts, which only who starts the container can make, come before
 // annotations, and those before variables, which an image has too. An error begins
-// with the place; the container is at fault.
+// with the place, which is returned too; the container is at fault.
 func (r *Request) Devices(p Places) (Devices, error) {
 	for _, folder := range p.MountsUnder {
 		list := strings.Join(r.deviceMounts(folder, p), ",")
@@ -156,7 +156,7 @@ func (r *Request) Devices(p Places) (Devices, error) {
 func devicesAt(place, list string) (d Devices, asked bool, err error) {
 	ids, err := ParseDevices(list)
 	if err != nil {
-		return d, false, fmt.Errorf("%s: %w", place, err)
+		return Devices{Place: place}, false, fmt.Errorf("%s: %w", place, err)
 	}
 	if len(ids) == 0 {
 		return d, false, nil

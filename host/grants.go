@@ -34,6 +34,10 @@ func (r *Rights) both(grants func(*QueryGrants) bool) bool {
 
 // key reports whether a query that looks at no file is granted.
 func (r *Rights) key(q question) bool {
+	if q.op == opRequest {
+		_, ok := r.request(q.key)
+		return ok
+	}
 	return r.both(func(g *QueryGrants) bool {
 		switch q.op {
 		case opEnv:

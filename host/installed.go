@@ -130,15 +130,19 @@ var readModules sync.Map
 type moduleTexts struct{ manifest, accepted, driverRoot string }
 
 // Applies reports whether a container is for a mode: false only where the manifest
-// of its module says for which containers it is. It asks the
-// request alone, no file. Errors begin with "mode NAME: "; they are about a module
-// that is not installed, or about its file in ModulesFolder.
+// of its module says for which containers it is. It asks the request alone, no file.
+// Errors begin with "mode NAME: "; they are about a module that is not installed, its
+// file in ModulesFolder, or a container that asks for devices with what is no list.
 func (c *Config) Applies(mode string, req *discover.Request) (bool, error) {
 	m, err := c.module(mode)
 	if err != nil {
 		return false, fmt.Errorf("mode %s: %w", mode, err)
 	}
-	return m.manifest.AppliesTo(*c, req), nil
+	asks, err := m.rights.asks(c, mode, req)
+	if err != nil {
+		return false, fmt.Errorf("mode %s: %w", mode, err)
+	}
+	return asks || m.manifest.AppliesTo(*c, req), nil
 }
 
 // LimitsOf returns the limits of a run of a mode's module: those of c, or those

@@ -36,7 +36,8 @@ type Manifest struct {
 	// ABIMinor is the least minor version of ABI 1 that will do.
 	ABIMinor int `json:"abiMinor"`
 	// Applies are conditions of which one must hold for a container to be for
-	// this module; none for every container.
+	// this module, where it does not ask by one of Requests; neither for every
+	// container.
 	Applies []Condition `json:"applies,omitempty"`
 	Grants
 	// Limits are those that the module can do with.
@@ -66,8 +67,19 @@ type ManifestLimits struct {
 // segment, and "**" as a whole segment for any number of segments. What is not
 // listed is not granted; the zero value grants nothing.
 type Grants struct {
+	Requests []RequestGrant `json:"requests,omitempty"`
+
 	Queries QueryGrants `json:"grants"`
 	Edits   EditGrants  `json:"edits"`
+}
+
+// RequestGrant says where a container may ask the module for devices of one kind,
+// with a list by the rules of "Requests" of sdk/ABI.md.
+type RequestGrant struct {
+	Name        string   `json:"name,omitempty"`        // the key of the query request; "" for the one that most modules have
+	Env         []string `json:"env,omitempty"`         // names of variables
+	Annotations []string `json:"annotations,omitempty"` // keys
+	MountsUnder []string `json:"mountsUnder,omitempty"` // folders of the container
 }
 
 // QueryGrants are what a module may ask.
@@ -127,7 +139,9 @@ var manifestShapes = sync.OnceValues(func() (grants, manifest discover.JSONShape
 	object, list := discover.JSONObject, discover.JSONList
 	texts := list(discover.JSONText)
 	fs := append(each(texts, "ops", "paths"), each(discover.JSONText, "root")...)
+	request := append(each(texts, "env", "annotations", "mountsUnder"), each(discover.JSONText, "name")...)
 	both := []member{
+		{Name: "requests", Shape: list(object(request...))},
 		{Name: "grants", Shape: object(slices.Concat(
 			each(texts, "env", "annotations", "spec", "mounts", "ld"),
 			each(discover.JSONBool, "config"),
@@ -186,7 +200,11 @@ func ParseManifest(text []byte) (Manifest, error) {
 	}
 	m.ABIMinor = int(minor)
 	if c.err == nil {
-		m.GrantsText = `{"grants":` + v.Member("grants").Raw() + `,"edits":` + v.Member("edits").Raw() + `}`
+		requests := ""
+		if given := v.Member("requests"); given.Given() {
+			requests = `"requests":` + given.Raw() + `,`
+		}
+		m.GrantsText = `{` + requests + `"grants":` + v.Member("grants").Raw() + `,"edits":` + v.Member("edits").Raw() + `}`
 	}
 	for _, limit := range []struct {
 		name string
@@ -207,7 +225,7 @@ func ParseManifest(text []byte) (Manifest, error) {
 }
 
 // ParseGrants reads what the administrator has accepted of a module's grants: an
-// object of the manifest's two members grants and edits, read as strictly as
+// object of the manifest's members requests, grants and edits, read as strictly as
 // there. Errors begin with what, the thing it stands in, and name the member.
 func ParseGrants(what string, text []byte) (Grants, error) {
 	shape, _ := manifestShapes()
@@ -238,18 +256,22 @@ func grantsOf(v discover.JSONValue) Grants {
 			AdditionalGIDs: e.Member("additionalGids").Bool(), IntelRdt: e.Member("intelRdt").Bool(),
 		},
 	}
+	for _, item := range v.Member("requests").Items() {
+		g.Requests = append(g.Requests, RequestGrant{item.Member("name").Text(), item.Member("env").Texts(),
+			item.Member("annotations").Texts(), item.Member("mountsUnder").Texts()})
+	}
 	for _, item := range q.Member("fs").Items() {
 		g.Queries.FS = append(g.Queries.FS, FSGrant{item.Member("root").Text(), item.Member("ops").Texts(), item.Member("paths").Texts()})
 	}
 	return g
 }
 
-// AppliesTo reports whether a container is for this module: whether one of its
-// conditions holds. A variable that c hides from the queries of such a container
-// does not count.
+// AppliesTo reports whether a container is for this module whatever it asks for by
+// Requests: whether one of its conditions holds. A variable that c hides from the
+// queries of such a container does not count.
 func (m *Manifest) AppliesTo(c Config, req *discover.Request) bool {
 	if len(m.Applies) == 0 {
-		return true
+		return len(m.Requests) == 0
 	}
 	for _, one := range m.Applies {
 		switch {

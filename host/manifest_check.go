@@ -69,6 +69,7 @@ func (c *checker) manifest(m *Manifest) {
 }
 
 func (c *checker) grants(g *Grants) {
+	c.requests(g.Requests)
 	q, e := &g.Queries, &g.Edits
 	c.names("grants.env", q.Env, "=")
 	c.names("grants.annotations", q.Annotations, "")
@@ -124,6 +125,48 @@ func (c *checker) grants(g *Grants) {
 	c.names("edits.builtinHooks", e.BuiltinHooks, "/")
 	c.oneOf("edits.remove", e.Remove, []string{"devices", "env", "mounts"})
 	c.names("edits.removeHooks", e.RemoveHooks, "/")
+}
+
+// requests: what stands there is no pattern, since the host looks for it.
+func (c *checker) requests(list []RequestGrant) {
+	taken := map[string]string{} // what has each place, and each name
+	once := func(at, what, s string) {
+		if other := taken[what+s]; other != "" {
+			c.fail(at, "is %s, which %s has already", brief(s), strconv.Quote(other))
+		}
+		taken[what+s] = at
+	}
+	for i, r := range list {
+		at := fmt.Sprintf("requests[%d]", i)
+		if r.Name != "" && (!isWord(r.Name, "-_.") || len(r.Name) > 64) {
+			c.fail(at+".name", "is %s, not letters, digits, dashes, dots and underscores", brief(r.Name))
+		}
+		once(at+".name", "name ", r.Name)
+		if len(r.Env)+len(r.Annotations)+len(r.MountsUnder) == 0 {
+			c.fail(at, "names no place; write one of env, annotations, mountsUnder")
+		}
+		for j, name := range r.Env {
+			at := fmt.Sprintf("%s.env[%d]", at, j)
+			if !isWord(name, "_") {
+				c.fail(at, "is %s, not the name of a variable", brief(name))
+			}
+			once(at, "variable ", name)
+		}
+		for j, key := range r.Annotations {
+			at := fmt.Sprintf("%s.annotations[%d]", at, j)
+			if key == "" || !isPrintable(key) {
+				c.fail(at, "is %s, not the key of an annotation", brief(key))
+			}
+			once(at, "annotation ", key)
+		}
+		for j, folder := range r.MountsUnder {
+			at := fmt.Sprintf("%s.mountsUnder[%d]", at, j)
+			if !cleanAbs(folder) || folder == "/" || !isPrintable(folder) {
+				c.fail(at, "is %s, not the absolute path of a folder in its shortest form", brief(folder))
+			}
+			once(at, "folder ", folder)
+		}
+	}
 }
 
 func (c *checker) names(at string, list []string, without string) {

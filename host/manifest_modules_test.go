@@ -66,7 +66,7 @@ func opNumber(name string) uint32 {
 	if i := slices.Index(fsOps[:], name); i > 0 {
 		return uint32(i)
 	}
-	return map[string]uint32{"env": opEnv, "annotation": opAnnotation, "spec": opSpec, "mounts": opMounts, "config": opConfig, "ldlookup": opLdLookup}[name]
+	return map[string]uint32{"env": opEnv, "annotation": opAnnotation, "spec": opSpec, "mounts": opMounts, "config": opConfig, "ldlookup": opLdLookup, "request": opRequest}[name]
 }
 
 // refused says what of it the rights do not hold; "" for nothing.
@@ -140,7 +140,11 @@ func withoutOne(t *testing.T, manifest []byte) map[string]Grants {
 		return m
 	}
 	take := func(whole map[string]any, what string) {
-		part, err := json.Marshal(map[string]any{"grants": whole["grants"], "edits": whole["edits"]})
+		members := map[string]any{"grants": whole["grants"], "edits": whole["edits"]}
+		if whole["requests"] != nil {
+			members["requests"] = whole["requests"]
+		}
+		part, err := json.Marshal(members)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 // grant the same.
 func (m Manifest) Words() []string {
 	var lines []string
-	if len(m.Applies) == 0 {
+	if len(m.Applies) == 0 && len(m.Requests) == 0 {
 		lines = append(lines, "runs for every container")
 	}
 	for _, one := range m.Applies {
@@ -58,6 +58,15 @@ func (g Grants) Words() []string {
 		if granted {
 			lines = append(lines, line)
 		}
+	}
+	for _, r := range g.Requests {
+		list := ", and sees its list"
+		if r.Name != "" {
+			list += " " + Shown(r.Name)
+		}
+		each("runs for a container that asks for devices by the variable ", r.Env, list)
+		each("runs for a container that asks for devices by the annotation ", r.Annotations, list)
+		each("runs for a container that asks for devices by mounts below ", r.MountsUnder, list)
 	}
 	q, e := &g.Queries, &g.Edits
 	each("may read the variable ", q.Env, " of the container")

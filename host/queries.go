@@ -49,6 +49,7 @@ const (
 	opRealPath   = 12
 	opFeature    = 13
 	opWhich      = 15
+	opRequest    = 16
 )
 
 // MaxKey is how many bytes the key of a query may have.
@@ -117,6 +118,8 @@ func queryOf(op uint32) (roots uint, answer func(*Run, question) ([]byte, int32)
 		return 1 << rootHost, (*Run).feature
 	case opWhich:
 		return 1<<rootHost | 1<<rootDriver, (*Run).which
+	case opRequest:
+		return 1 << rootHost, (*Run).asked
 	}
 	return 0, nil
 }

@@ -18,10 +18,14 @@ import (
 // record_file.go, and read by package sdk, whose type Machine describes it.
 
 // NewTrial is [NewRun] for a module that is tried by its author: it has all rights
-// of its manifest, and is not installed.
+// of its manifest, and is not installed. A container whose request is malformed is
+// refused, as [Config.Applies] does.
 func NewTrial(c Config, mode string, m Manifest, req *discover.Request, containerRoot string, log *slog.Logger) (*Run, Rights, error) {
 	c.Limits = m.Limits.Within(c.Limits)
 	rights := NewRights(m.Grants, m.Grants, c.DriverRoot)
+	if _, err := rights.asks(&c, mode, req); err != nil {
+		return nil, rights, err
+	}
 	r, err := newRun(c, mode, &rights, req, containerRoot, log)
 	return r, rights, err
 }

@@ -80,7 +80,10 @@ func (m *machineWriter) answer(a Asked) string {
 		return m.stat(a)
 	case opRead:
 		return " in " + strconv.Quote(m.content(a))
-	case opMounts, opReadDir, opGlob, opLdLookup:
+	case opMounts, opReadDir, opGlob, opLdLookup, opRequest:
+		if m.redact && a.Op == opRequest {
+			return " redacted"
+		}
 		text := ""
 		for s := range strings.SplitAfterSeq(string(a.Answer), "\x00") {
 			if s != "" {

@@ -175,7 +175,7 @@ func opName(op uint32) string {
 	names := [...]string{
 		opEnv: "env", opAnnotation: "annotation", opSpec: "spec", opMounts: "mounts", opConfig: "config",
 		opStat: "stat", opReadDir: "readdir", opRead: "read", opReadLink: "readlink", opGlob: "glob",
-		opLdLookup: "ldlookup", opRealPath: "realpath", opFeature: "feature", opWhich: "which",
+		opLdLookup: "ldlookup", opRealPath: "realpath", opFeature: "feature", opWhich: "which", opRequest: "request",
 	}
 	if op < uint32(len(names)) && names[op] != "" {
 		return names[op]

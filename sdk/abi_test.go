@@ -50,7 +50,7 @@ func TestTablesAreThoseOfTheCode(t *testing.T) {
 	text := abi(t)
 	ops := map[string]Op{"env": OpEnv, "annotation": OpAnnotation, "spec": OpSpec, "mounts": OpMounts, "config": OpConfig,
 		"stat": OpStat, "readdir": OpReadDir, "read": OpRead, "readlink": OpReadLink, "glob": OpGlob, "ldlookup": OpLdLookup,
-		"realpath": OpRealPath, "feature": OpFeature, "which": OpWhich}
+		"realpath": OpRealPath, "feature": OpFeature, "which": OpWhich, "request": OpRequest}
 	for name, op := range ops {
 		n := strconv.Itoa(int(op))
 		if !strings.Contains(text, "\n| "+n+" | "+name+" | ") || !strings.Contains(text, "\n### "+name+" ("+n+")\n") {

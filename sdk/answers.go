@@ -60,6 +60,8 @@ func (m *Machine) dispatch(r *Request, op Op, root Root, key string) ([]byte, Co
 		return pointer(r.Spec, key)
 	case OpMounts:
 		return mounts(r.Mounts, key)
+	case OpRequest:
+		return m.request(r, key)
 	case OpConfig:
 		if key == "" {
 			return nil, InvalidArgument
@@ -192,7 +194,7 @@ func feature(name string) ([]byte, Code) {
 	switch {
 	case kind == "op":
 		n, err := strconv.Atoi(what)
-		if err == nil && strconv.Itoa(n) == what && n >= 1 && n <= 15 && n != 14 {
+		if err == nil && strconv.Itoa(n) == what && n >= 1 && n <= 16 && n != 14 {
 			return []byte("1"), 0
 		}
 	case kind == "edit":

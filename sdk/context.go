@@ -36,6 +36,7 @@ const (
 	OpRealPath   Op = 12 // a path without links
 	OpFeature    Op = 13 // whether the host can do something
 	OpWhich      Op = 15 // a program
+	OpRequest    Op = 16 // what the container asks for
 )
 
 // Level is how much a log line matters.
@@ -243,7 +244,7 @@ func (c *Context) Which(root Root, name string) (string, bool, error) {
 }
 
 // Feature reports whether the host has something newer than version 1.0 of the
-// ABI, such as "op.15". Any doubt is no.
+// ABI, such as "op.17". Any doubt is no.
 func (c *Context) Feature(name string) bool {
 	_, ok, err := c.bytes(OpFeature, Host, name)
 	return ok && err == nil

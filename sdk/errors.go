@@ -73,6 +73,8 @@ func (e *QueryError) Error() string {
 		thing = "config.json " + thing
 	case OpConfig:
 		thing = "config key " + thing
+	case OpRequest:
+		thing = "request " + thing
 	case OpStat, OpReadDir, OpRead, OpReadLink, OpGlob, OpRealPath:
 		if strconv.Quote(e.Key) == `"`+e.Key+`"` {
 			thing = e.Key
@@ -83,6 +85,9 @@ func (e *QueryError) Error() string {
 		case Driver:
 			thing += " in the driver root"
 		}
+	}
+	if e.Op == OpRequest && e.Err == InvalidArgument { // over a recorded machine only
+		return thing + ": is malformed, and a host would have refused the container"
 	}
 	return thing + ": " + e.Err.Error()
 }

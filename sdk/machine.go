@@ -52,6 +52,12 @@ import (
 // 0644, so that what a mode sees does not hang on how it was checked out. Blank
 // lines and lines that begin with # are skipped in devices and ldcache.
 type Machine struct {
+	// Manifest is the manifest.json of the mode, for [Context.Request]: it says where
+	// in a [Request] the container asks. Mounts ask only if its Config has
+	// accept_volume_mounts = "true". Without a manifest there is no request but what
+	// a recording has.
+	Manifest []byte
+
 	roots   [3]*node // by Root; nil if there is none
 	ldcache []library
 

@@ -20,7 +20,7 @@ var (
 	recordedOps = map[string]Op{
 		"env": OpEnv, "annotation": OpAnnotation, "spec": OpSpec, "mounts": OpMounts, "config": OpConfig,
 		"stat": OpStat, "readdir": OpReadDir, "read": OpRead, "readlink": OpReadLink, "glob": OpGlob,
-		"ldlookup": OpLdLookup, "realpath": OpRealPath, "feature": OpFeature, "which": OpWhich,
+		"ldlookup": OpLdLookup, "realpath": OpRealPath, "feature": OpFeature, "which": OpWhich, "request": OpRequest,
 	}
 	recordedRoots = map[string]Root{"host": Host, "container": Container, "driver": Driver}
 	recordedCodes = map[string]Code{
@@ -139,7 +139,7 @@ func (m *Machine) parseTold(dir string, q asked, rest string, budget *int64) (t 
 		left = strings.TrimPrefix(left[len(quoted):], " ")
 	}
 	switch q.op {
-	case OpMounts, OpReadDir, OpGlob, OpLdLookup:
+	case OpMounts, OpReadDir, OpGlob, OpLdLookup, OpRequest:
 		return told{answer: join(texts)}, nil
 	}
 	if len(texts) != 1 {
@@ -197,7 +197,7 @@ func (m *Machine) Ask(r *Request, op Op, root Root, key string) (answer []byte, 
 func (m *Machine) recordedAnswer(r *Request, op Op, root Root, key string) ([]byte, Code) {
 	q := asked{op, root, key}
 	t, ok := m.recorded[q]
-	if root == Host && r.gives(op, key) {
+	if root == Host && (r.gives(op, key) || op == OpRequest && m.gives(r, key)) {
 		return m.answer(r, op, root, key)
 	}
 	if !ok || t.redacted {
@@ -223,6 +223,19 @@ func (r *Request) gives(op Op, key string) bool {
 		return r.Spec != nil
 	}
 	return false
+}
+
+// gives reports whether r itself says something of a place of a request.
+func (m *Machine) gives(r *Request, name string) bool {
+	all, _ := m.askings()
+	i := slices.IndexFunc(all, func(a asking) bool { return a.Name == name })
+	if i < 0 {
+		return false
+	}
+	a := &all[i]
+	return r.Spec != nil || len(a.MountsUnder) > 0 && r.gives(OpMounts, "/") ||
+		slices.ContainsFunc(a.Annotations, func(key string) bool { return r.gives(OpAnnotation, key) }) ||
+		slices.ContainsFunc(a.Env, func(name string) bool { return r.gives(OpEnv, name) })
 }
 
 // RecordedRequest is the container of a recording as far as the mode has asked
@@ -260,6 +273,9 @@ func (m *Machine) RecordedRequest() Request {
 // recording does not hold; where there are some, the rest says nothing. It is for
 // tests, and is not in a guest.
 func (m *Machine) Discover(r Request) (result int32, answer string, unrecorded []string) {
+	if wrong := m.malformed(&r); wrong != "" {
+		return resultFailed, wrong, nil // no host would run the mode
+	}
 	c := m.Context(r)
 	result = run(c)
 	for _, e := range c.emitted {

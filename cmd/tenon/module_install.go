@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -193,17 +194,15 @@ func (p place) inPlace(arg string) (string, error) {
 
 // acceptAll is what an administrator accepts who accepts all of a manifest.
 func acceptAll(manifest []byte) (string, error) {
-	var all struct {
-		Grants any `json:"grants"`
-		Edits  any `json:"edits"`
-	}
+	var all map[string]any
 	if err := json.Unmarshal(manifest, &all); err != nil {
 		return "", err
 	}
+	maps.DeleteFunc(all, func(member string, _ any) bool { return member != "requests" && member != "grants" && member != "edits" })
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(map[string]any{"grants": all.Grants, "edits": all.Edits}); err != nil {
+	if err := e.Encode(all); err != nil {
 		return "", err
 	}
 	return strings.TrimSuffix(b.String(), "\n"), nil

@@ -193,6 +193,7 @@ func TestAProblemIsToldWithFileLineAndRemedy(t *testing.T) {
 		{"strict = 1", `/x/config.toml:1: "strict" is 1; it must be true or false`},
 		{"limits = 5", `/x/config.toml:1: "limits" is 5; it must be a table`},
 		{"modes = true", `/x/config.toml:1: "modes" is true; it must be a table`},
+		{"[modes.acme]\naccept_volume_mounts = \"yes\"", `/x/config.toml:2: "modes.acme.accept_volume_mounts" is "yes"; it must be true or false`},
 		{"modes.acme = \"x\"", `/x/config.toml:1: "modes.acme" is "x"; it must be a table`},
 		{"[[limits]]\nwall_ms = 1", `/x/config.toml:1: "limits" is a list; it must be a table`},
 		{"[mode]\nname = \"csv\"", `/x/config.toml:1: "mode" is a table; it must be "auto", or the name of a mode, or a list of such names`},

@@ -32,8 +32,11 @@ type Module struct {
 // DefaultOrder is the order of a mode that says none.
 const DefaultOrder = 50
 
-// The tables of a file in modules_d that are read by host.ParseGrants.
-var grantTables = []string{"grants", "edits"}
+// The tables of a file in modules_d that are read by host.ParseGrants. The first is
+// an array of tables.
+var grantTables = []string{requestTables, "grants", "edits"}
+
+const requestTables = "requests"
 
 // moduleKeys are the keys of a file in modules_d.
 func moduleKeys() []configKey {
@@ -68,10 +71,15 @@ func (m *Module) parse(data []byte, moduleDir string) (problem string) {
 	}
 	granted := map[string]any{}
 	for _, name := range grantTables {
-		switch table := f.values[name].(type) {
-		case map[string]any:
+		table := f.values[name]
+		_, isList := table.([]any)
+		_, isTable := table.(map[string]any)
+		switch {
+		case table == nil:
+		case isTable && name != requestTables, isList && name == requestTables:
 			granted[name] = table
-		case nil:
+		case name == requestTables:
+			return fmt.Sprintf("%s: %q is %s; it must be a list of tables", f.place(name), name, describe(table))
 		default:
 			return fmt.Sprintf("%s: %q is %s; it must be a table", f.place(name), name, describe(table))
 		}
@@ -114,7 +122,7 @@ func StoredModule(moduleDir, digest string) string {
 }
 
 // quotedMember finds the member that an error is about: "grants.fs[0].paths[1]".
-var quotedMember = regexp.MustCompile(`"((?:grants|edits)[A-Za-z0-9_.\[\]]*)"`)
+var quotedMember = regexp.MustCompile(`"((?:requests|grants|edits)[A-Za-z0-9_.\[\]]*)"`)
 
 // memberPath is the path in the file, as far as it has a line, of the member that
 // an error of host.ParseGrants names.
@@ -244,9 +252,9 @@ func (m Module) TOML(moduleDir string) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `# Mode %s: %s %s. Written by "tenon module install".
 #
-# The tables grants and edits are what you have accepted of what the module's
-# manifest asks for. Take out of them what you do not want it to have; nothing that
-# is not in the manifest can be added.
+# The tables requests, grants and edits are what you have accepted of what the
+# module's manifest asks for. Take out of them what you do not want it to have;
+# nothing that is not in the manifest can be added.
 
 `, m.Name, manifest.Name, manifest.Version)
 	e := toml.NewEncoder(&b)
@@ -265,7 +273,11 @@ func (m Module) TOML(moduleDir string) ([]byte, error) {
 	}
 	for _, name := range grantTables {
 		table := granted[name]
-		if table == nil {
+		switch {
+		case table != nil:
+		case name == requestTables:
+			continue
+		default:
 			table = map[string]any{}
 		}
 		b.WriteByte('\n')

@@ -34,7 +34,10 @@ func TestAModuleIsReadAsItWasWritten(t *testing.T) {
 	elsewhere.File, elsewhere.SignedBy, elsewhere.Order = "/usr/lib/acme.wasm", nil, 0
 	nothing := sampleModule()
 	nothing.Accepted = `{"edits":{},"grants":{}}`
-	for _, want := range []Module{sampleModule(), odd, elsewhere, nothing} {
+	asking := sampleModule()
+	asking.Manifest = strings.Replace(sampleManifest, `"grants"`, `"requests": [{"env": ["ACME"]}, {"name": "more", "mountsUnder": ["/run/acme"]}], "grants"`, 1)
+	asking.Accepted = `{"edits":{},"grants":{},"requests":[{"env":["ACME"]},{"mountsUnder":["/run/acme"],"name":"more"}]}`
+	for _, want := range []Module{sampleModule(), odd, elsewhere, nothing, asking} {
 		text, err := want.TOML("/store")
 		if err != nil {
 			t.Fatal(err)
@@ -57,6 +60,9 @@ func TestAModulesFileIsReadStrictly(t *testing.T) {
 		{manifest + "digest = 'sha256:12'", `/x/acme.toml:4: "digest" is "sha256:12"; it must be "sha256:" and 64 digits in small letters`},
 		{digest + manifest + "file = 'acme.wasm'\n", `/x/acme.toml:5: "file" is "acme.wasm"; it must be an absolute path`},
 		{digest + manifest + "grants = 1\n", `/x/acme.toml:5: "grants" is 1; it must be a table`},
+		{digest + manifest + "[requests]\nenv = ['A']\n", `/x/acme.toml:5: "requests" is a table; it must be a list of tables`},
+		{digest + manifest + "[[requests]]\nenv = ['A B']\n", `/x/acme.toml:6: "requests[0].env[0]" is "A B", not the name of a variable`},
+		{digest + manifest + "[[grants]]\nenv = ['A']\n", `/x/acme.toml:5: "grants" is a list; it must be a table`},
 		{digest + "manifest = '{}'\n", `/x/acme.toml:2: the manifest: "abi" is missing`},
 		{digest + manifest + "[grants]\nenv = ['A']\nspec = ['']\n", `/x/acme.toml:7: "grants.spec[0]" is the whole config.json, which is granted to nobody`},
 		{digest + manifest + "[grants]\n[[grants.fs]]\nroot = 'moon'\nops = ['stat']\npaths = ['/x']\n", `/x/acme.toml:7: "grants.fs[0].root" is "moon", not one of host, container, driver`},

@@ -156,6 +156,10 @@ func (l *loader) check(f tomlFile, path string, table map[string]any) {
 			l.check(f, at, inside)
 		case len(below(l.keys, path)) > 0:
 			l.problemAt(Wrong, f, at, l.unknown(path, name))
+		case name == host.AcceptMounts && strings.HasPrefix(path, "modes"+pathSep) && strings.Count(path, pathSep) == 1:
+			if _, ok := table[name].(bool); !ok { // the host reads it, whatever the mode
+				l.problemAt(Wrong, f, at, fmt.Sprintf("%q is %s; it must be true or false", dotted(at), describe(table[name])))
+			}
 		case isTable: // in the table of a mode that is not ours
 			l.check(f, at, inside)
 		}

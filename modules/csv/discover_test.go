@@ -22,6 +22,9 @@ const machines = "../../testscripts/machines/"
 func open(t *testing.T, dir string) *sdk.Machine {
 	t.Helper()
 	m, err := sdk.OpenMachine(dir)
+	if err == nil {
+		m.Manifest, err = os.ReadFile("manifest.json")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

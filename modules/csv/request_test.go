@@ -10,11 +10,11 @@ import (
 	"github.com/tenon-runtime/tenon/sdk"
 )
 
+// deviceMounts is the folder whose mounts ask for devices, by manifest.json.
+const deviceMounts = "/var/run/nvidia-container-devices"
+
 func TestWhatAContainerAsksFor(t *testing.T) {
-	empty, err := sdk.OpenMachine("../../testscripts/machines/empty")
-	if err != nil {
-		t.Fatal(err)
-	}
+	empty := open(t, machines+"empty")
 	visible := func(v string) sdk.Request { return sdk.Request{Env: []string{"NVIDIA_VISIBLE_DEVICES=" + v}} }
 	mounted := func(accept string, env string, dests ...string) sdk.Request {
 		r := sdk.Request{Config: map[string]string{"accept_volume_mounts": accept}}
@@ -26,7 +26,7 @@ func TestWhatAContainerAsksFor(t *testing.T) {
 		}
 		return r
 	}
-	const dir = "/var/run/nvidia-container-devices"
+	const dir = deviceMounts
 	for _, tt := range []struct {
 		name    string
 		request sdk.Request
@@ -46,10 +46,11 @@ func TestWhatAContainerAsksFor(t *testing.T) {
 		{"0", visible("0"), everything, ""},
 		{"0 twice and trimmed", visible(" 0 , 0,"), everything, ""},
 		{"the last of two", sdk.Request{Env: []string{"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_VISIBLE_DEVICES=void"}}, nothing, ""},
+		{"a range", visible("0-0"), everything, ""},
+		{"a range of more", visible("0-3"), nothing, `NVIDIA_VISIBLE_DEVICES: "1" is not a device of this machine; ask for all, 0 or none`},
 		{"1", visible("1"), nothing, `NVIDIA_VISIBLE_DEVICES: "1" is not a device of this machine; ask for all, 0 or none`},
 		{"0 and 1", visible("0,1"), nothing, `NVIDIA_VISIBLE_DEVICES: "1" is not a device of this machine; ask for all, 0 or none`},
 		{"not printable", visible("0,\n"), everything, ""},
-		{"line end within", visible("a\nb"), nothing, `NVIDIA_VISIBLE_DEVICES: "a\nb" is not a device of this machine; ask for all, 0 or none`},
 		{"a CDI name", visible("nvidia.com/gpu=0"), nothing, `NVIDIA_VISIBLE_DEVICES: "nvidia.com/gpu=0" is not a device of this machine; ask for all, 0 or none`},
 
 		{"mounts are not looked at unless accepted", mounted("false", "", dir+"/0"), nothing, ""},
@@ -59,7 +60,10 @@ func TestWhatAContainerAsksFor(t *testing.T) {
 		{"the folder itself is no device", mounted("true", "", dir), nothing, ""},
 		{"the folder's name ends at a slash", mounted("true", "", dir+"X/0"), nothing, ""},
 		{"destinations are cleaned", mounted("true", "", "/var/run/./x/../nvidia-container-devices//0/"), everything, ""},
-		{"CDI and IMEX are not ours", mounted("true", "", dir+"/cdi/nvidia.com/gpu/0", dir+"/imex/0"), nothing, ""},
+		{"an IMEX channel is not ours", mounted("true", "", dir+"/imex/0"), nothing, ""},
+		{"beside one, the environment counts", mounted("true", "all", dir+"/imex/0"), everything, ""},
+		{"a CDI device is none of this machine", mounted("true", "", dir+"/cdi/nvidia.com/gpu/0"), nothing,
+			`/var/run/nvidia-container-devices: "cdi/nvidia.com/gpu/0" is not a device of this machine; ask for all, 0 or none`},
 		{"another id", mounted("true", "all", dir+"/GPU-1/x"), nothing, `/var/run/nvidia-container-devices: "GPU-1/x" is not a device of this machine; ask for all, 0 or none`},
 		{"another source", sdk.Request{Config: map[string]string{"accept_volume_mounts": "true"},
 			Mounts: []sdk.Mount{{Destination: dir + "/0", Source: "/dev/zero"}}}, nothing, ""},

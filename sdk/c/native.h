@@ -7,7 +7,7 @@
 //	#include "acme.c"
 //
 //	static const native_answer machine[] = {
-//	    NATIVE_TEXT(TENON_OP_ENV, 0, "ACME_VISIBLE_DEVICES", "all"),
+//	    NATIVE_LIST(TENON_OP_REQUEST, 0, "", "ACME_VISIBLE_DEVICES\0" "all\0"),
 //	    NATIVE_LIST(TENON_OP_GLOB, 2, "/dev/acme[0-9]*", "/dev/acme0\0"),
 //	    NATIVE_STAT(2, "/dev/acme0", 'c', 0666, 240, 0),
 //	    NATIVE_CODE(TENON_OP_CONFIG, 0, "driver_root", TENON_NOT_FOUND),

@@ -15,8 +15,8 @@
 //	TENON_EXPORT int32_t tenon_discover(void) {
 //	    static char memory[256 << 10];
 //	    tenon t = tenon_start(memory, sizeof memory);
-//	    tenon_str asked;
-//	    int32_t code = tenon_env(&t, TENON_STR("ACME_VISIBLE_DEVICES"), &asked);
+//	    tenon_devices asked;
+//	    int32_t code = tenon_request(&t, TENON_STR(""), &asked);
 //	    if (code == TENON_NOT_FOUND)
 //	        return TENON_NOT_APPLICABLE;
 //	    if (code)
@@ -70,6 +70,7 @@ enum {
 	TENON_OP_REALPATH = 12,
 	TENON_OP_FEATURE = 13,
 	TENON_OP_WHICH = 15,
+	TENON_OP_REQUEST = 16,
 };
 
 // Codes. "Errors"; only the last is of this header.
@@ -293,6 +294,57 @@ static inline int32_t tenon_env(tenon *t, tenon_str name, tenon_str *value) {
 	return tenon_query(t, TENON_OP_ENV, TENON_HOST, name, value);
 }
 
+// A tenon_devices is what a container asks for. "Requests".
+typedef struct {
+	tenon_str place; // where it asks, for messages: a variable, "annotation " and a key, or a folder of mounts
+	tenon_str ids;   // "all" or "none", or ids in the order in which they were asked for; see tenon_next
+} tenon_devices;
+
+// tenon_request gives what the container asks for by one of the requests that the
+// mode's manifest has; "" is the name of the one that has none. For a container that
+// asks for nothing, "void" included, it returns TENON_NOT_FOUND. One with a malformed
+// list was refused before the mode ran.
+static inline int32_t tenon_request(tenon *t, tenon_str name, tenon_devices *asked) {
+	*asked = (tenon_devices){0};
+	tenon_str list;
+	int32_t code = tenon_query(t, TENON_OP_REQUEST, TENON_HOST, name, &list);
+	if (code == TENON_OK && tenon_next(&list, &asked->place))
+		asked->ids = list;
+	return code;
+}
+
+// tenon_asks_for says whether a device of the machine is asked for, by its id.
+static inline bool tenon_asks_for(tenon_devices asked, tenon_str id) {
+	for (tenon_str item; tenon_next(&asked.ids, &item);)
+		if (tenon_equal(item, id) || tenon_equal(item, TENON_STR("all")))
+			return true;
+	return false;
+}
+
+// tenon_missing says whether the list names what is not among the machine's n ids, and
+// gives the line to call tenon_fail with then.
+static inline bool tenon_missing(tenon *t, tenon_devices asked, const tenon_str *ids, size_t n, tenon_str *reason) {
+	for (tenon_str item; tenon_next(&asked.ids, &item);) {
+		bool found = tenon_equal(item, TENON_STR("all")) || tenon_equal(item, TENON_STR("none"));
+		for (size_t i = 0; i < n && !found; i++)
+			found = tenon_equal(item, ids[i]);
+		if (found)
+			continue;
+		uint32_t begin = tenon_text_begin(t);
+		tenon_put(t, asked.place);
+		tenon_put(t, TENON_STR(": "));
+		tenon_put_quoted(t, item);
+		tenon_put(t, TENON_STR(" is not a device of this machine; ask for all, none or some of "));
+		for (size_t i = 0; i < n; i++) {
+			tenon_put(t, i ? TENON_STR(",") : TENON_STR(""));
+			tenon_put(t, ids[i]);
+		}
+		*reason = tenon_text_end(t, begin);
+		return true;
+	}
+	return false;
+}
+
 static inline int32_t tenon_annotation(tenon *t, tenon_str key, tenon_str *value) {
 	return tenon_query(t, TENON_OP_ANNOTATION, TENON_HOST, key, value);
 }
@@ -418,7 +470,7 @@ static inline int32_t tenon_which(tenon *t, uint32_t root, tenon_str name, tenon
 }
 
 // tenon_feature says whether the host has something newer than version 1.0 of
-// the ABI, such as "op.16". Any doubt is no.
+// the ABI, such as "op.17". Any doubt is no.
 static inline bool tenon_feature(tenon *t, tenon_str name) {
 	uint32_t before = t->used;
 	tenon_str answer;
@@ -771,6 +823,7 @@ static inline int32_t tenon_fail_query(tenon *t) {
 	                   : t->op == TENON_OP_ANNOTATION ? TENON_STR("annotation ")
 	                   : t->op == TENON_OP_SPEC       ? TENON_STR("config.json ")
 	                   : t->op == TENON_OP_CONFIG     ? TENON_STR("config key ")
+	                   : t->op == TENON_OP_REQUEST    ? TENON_STR("request ")
 	                                                  : TENON_STR("");
 	bool path = t->key.len && t->key.ptr[0] == '/' && t->op != TENON_OP_SPEC;
 	tenon_str where = path && t->root == TENON_CONTAINER ? TENON_STR(" in the container")

@@ -115,6 +115,10 @@ static void answers(void) {
 	                "f\0\0\0\xa4\1\0\0\1\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0and more"),
 	    NATIVE_TEXT(TENON_OP_STAT, TENON_HOST, "/short", "f"),
 	    NATIVE_TEXT(TENON_OP_FEATURE, TENON_HOST, "op.15", "1"),
+	    NATIVE_LIST(TENON_OP_REQUEST, TENON_HOST, "", "ACME\0" "1\0" "a\"b\0"),
+	    NATIVE_LIST(TENON_OP_REQUEST, TENON_HOST, "all", "/run/acme\0all\0"),
+	    NATIVE_LIST(TENON_OP_REQUEST, TENON_HOST, "none", "ACME\0none\0"),
+	    NATIVE_CODE(TENON_OP_REQUEST, TENON_HOST, "nothing", TENON_NOT_FOUND),
 	    NATIVE_CODE(TENON_OP_FEATURE, TENON_HOST, "op.99", TENON_NOT_FOUND),
 	    NATIVE_TEXT(TENON_OP_READ, TENON_HOST, "/f", "0123456789"),
 	    NATIVE_CODE(TENON_OP_READ, TENON_CONTAINER, "/f", TENON_WRONG_TYPE),
@@ -123,7 +127,7 @@ static void answers(void) {
 	};
 	native_table = table;
 	native_count = sizeof table / sizeof table[0];
-	char memory[256];
+	char memory[512];
 	tenon t = tenon_start(memory, sizeof memory);
 	tenon_str list, name;
 	char type;
@@ -139,6 +143,18 @@ static void answers(void) {
 	CHECK(tenon_next_mount(&list, &m) && is(m.destination, "/a") && is(m.source, "src") && is(m.options, "ro,nodev"));
 	CHECK(tenon_next_mount(&list, &m) && is(m.destination, "/b") && m.source.len == 0 && m.options.len == 0);
 	CHECK(!tenon_next_mount(&list, &m));
+
+	const tenon_str ids[] = {S("0"), S("1")};
+	tenon_devices asked;
+	tenon_str reason;
+	CHECK(tenon_request(&t, S(""), &asked) == 0 && is(asked.place, "ACME"));
+	CHECK(tenon_asks_for(asked, S("1")) && !tenon_asks_for(asked, S("0")) && !tenon_asks_for(asked, S("all")));
+	CHECK(tenon_missing(&t, asked, ids, 2, &reason));
+	CHECK(is(reason, "ACME: \"a\\\"b\" is not a device of this machine; ask for all, none or some of 0,1"));
+	CHECK(tenon_request(&t, S("all"), &asked) == 0 && is(asked.place, "/run/acme"));
+	CHECK(tenon_asks_for(asked, S("1")) && !tenon_missing(&t, asked, ids, 2, &reason));
+	CHECK(tenon_request(&t, S("none"), &asked) == 0 && !tenon_asks_for(asked, S("1")) && !tenon_missing(&t, asked, ids, 2, &reason));
+	CHECK(tenon_request(&t, S("nothing"), &asked) == TENON_NOT_FOUND && asked.place.len == 0 && asked.ids.len == 0);
 
 	tenon_stat_record st;
 	uint32_t used = t.used;

@@ -33,6 +33,7 @@ func discover() int32 {
 	}
 	lifecycle()
 	request()
+	requests()
 	arguments()
 	files()
 	names()

@@ -34,6 +34,7 @@ const (
 	opFeature
 	opProvider
 	opWhich
+	opRequest
 )
 
 const (

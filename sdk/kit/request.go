@@ -48,7 +48,11 @@ func request() {
 	is("H-34", opMounts, 0, "/kit/a", list(under[4:8]...))
 	is("H-34", opMounts, 0, "/kitten", list("/kitten", "/srv/kitten", "bind", "ro"))
 	is("H-24", opMounts, 0, "/kit/none", "")
-	all := append([]string{"/kitten", "/srv/kitten", "bind", "ro"}, under...)
+	asked := []string{
+		"asked//7/", "/dev/./null", "", "", "/asked/0,GPU-1/x", "/dev/null", "", "", "/asked/nearer/9", "/dev/null", "", "",
+		"/asked", "/dev/null", "", "", "/asked/5", "/dev/zero", "", "",
+	}
+	all := append(append([]string{"/kitten", "/srv/kitten", "bind", "ro"}, under...), asked...)
 	is("H-33", opMounts, 0, "/", list(all...))
 	for _, p := range []string{"", "kit", "/kit/", "/kit//a", "/kit/../kit"} {
 		code("H-26", opMounts, 0, p, invalid)
@@ -67,7 +71,7 @@ func request() {
 	_, driverRoot := answer(opConfig, 0, "driver_root")
 	check("H-37", strings.HasPrefix(driverRoot, "/"), "config driver_root: got "+driverRoot+", want an absolute path")
 
-	for _, f := range []string{"op.1", "op.2", "op.3", "op.4", "op.5", "op.6", "op.7", "op.8", "op.9", "op.10", "op.11", "op.12", "op.13", "op.15",
+	for _, f := range []string{"op.1", "op.2", "op.3", "op.4", "op.5", "op.6", "op.7", "op.8", "op.9", "op.10", "op.11", "op.12", "op.13", "op.15", "op.16",
 		"edit.env", "edit.deviceNodes", "edit.mounts", "edit.remove", "edit.envMode", "edit.symlinks", "edit.ldcache", "edit.deviceRules",
 		"edit.builtinHooks", "edit.annotations", "edit.additionalGids"} {
 		is("H-48", opFeature, 0, f, "1")
@@ -77,12 +81,32 @@ func request() {
 	}
 }
 
+// requests checks what the container asks for, over the requests of manifest.json.
+func requests() {
+	for _, rule := range []string{"H-76", "H-78", "H-80", "H-84"} {
+		is(rule, opRequest, 0, "", list("KIT_LIST", "3", "2", "4", "GPU-1", "vendor.example/kit=0-3", "0"))
+	}
+	code("H-77", opRequest, 0, "void", notFound)
+	is("H-77", opRequest, 0, "none", list("KIT_NONE", "none"))
+	is("H-77", opRequest, 0, "all", list("KIT_ALL2", "all"))
+	code("H-85", opRequest, 0, "void", notFound)
+	code("H-85", opRequest, 0, "commas", notFound)
+	code("H-85", opRequest, 0, "absent", notFound)
+	is("H-80", opRequest, 0, "annotation", list("annotation kit.example/list", "1"))
+	is("H-81", opRequest, 0, "mounts", list("/asked", "7", "0", "GPU-1/x"))
+	is("H-81", opRequest, 0, "nearer", list("/asked/nearer", "9"))
+	code("H-81", opRequest, 0, "no-mount", notFound)
+	for _, name := range []string{"other", "KIT_LIST", "/asked", "VOID"} {
+		code("H-65", opRequest, 0, name, denied)
+	}
+}
+
 // arguments checks what holds for every query: its op, root, key and buffer.
 func arguments() {
-	for _, op := range []uint32{0, opProvider, 16, 255, 1 << 31, 1<<32 - 1} {
+	for _, op := range []uint32{0, opProvider, 17, 255, 1 << 31, 1<<32 - 1} {
 		code("H-21", op, 0, "/kit", unsupported)
 	}
-	for op := uint32(opEnv); op <= opWhich; op++ {
+	for op := uint32(opEnv); op <= opRequest; op++ {
 		if op == opProvider {
 			continue
 		}
@@ -95,7 +119,7 @@ func arguments() {
 		code("H-15", op, 0, "/kit\x00", invalid)
 		code("H-15", op, 0, "/"+strings.Repeat("k", 4096), invalid)
 	}
-	for _, op := range []uint32{opEnv, opAnnotation, opSpec, opMounts, opConfig, opFeature} {
+	for _, op := range []uint32{opEnv, opAnnotation, opSpec, opMounts, opConfig, opFeature, opRequest} {
 		code("H-21", op, rootContainer, "/kit", unsupported)
 		code("H-21", op, rootDriver, "/kit", unsupported)
 	}

@@ -4,15 +4,15 @@
 // the sample of a mode written in Go. ../c/sample and ../rust/sample are the same
 // mode in C and Rust, and all three give the same bytes.
 //
-// A container asks by ACME_VISIBLE_DEVICES: "all", or indexes such as "0,2".
-// "void", nothing, or no such variable asks for nothing. An index that the
-// machine does not have fails the create: a container that asks for a device
-// does not start without it.
+// A container asks by ACME_VISIBLE_DEVICES, or by mounts below
+// /var/run/acme-devices: "all", or indexes such as "0,2-3". manifest.json names
+// these places, and the rules for lists are the host's. An index that the machine
+// does not have fails the create: a container that asks for a device does not
+// start without it.
 package main
 
 import (
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/tenon-runtime/tenon/sdk"
@@ -21,18 +21,14 @@ import (
 func init() { sdk.Register(discover) }
 func main() {}
 
-const (
-	variable = "ACME_VISIBLE_DEVICES"
-	prefix   = "/dev/acme"
-)
+const prefix = "/dev/acme"
 
 func discover(c *sdk.Context) (*sdk.Edits, error) {
-	value, _, err := c.Env(variable)
+	asked, ok, err := c.Request("")
 	if err != nil {
 		return nil, err
 	}
-	asked := strings.FieldsFunc(value, func(r rune) bool { return r == ',' })
-	if value == "void" || len(asked) == 0 {
+	if !ok {
 		return nil, sdk.NotApplicable
 	}
 	// The driver, and so /dev, may be installed below a folder of its own.
@@ -44,22 +40,17 @@ func discover(c *sdk.Context) (*sdk.Edits, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := value == "all"
-	if !all {
-		if err := check(asked, indexes); err != nil {
-			return nil, err
-		}
+	chosen, err := asked.Choose(indexes)
+	if err != nil || len(chosen) == 0 {
+		return nil, err
 	}
 	edits := &sdk.Edits{}
-	for _, index := range indexes {
-		if !all && !slices.Contains(asked, index) {
-			continue
-		}
+	for _, index := range chosen {
 		d := edits.AddDevice(prefix + index)
 		if driverRoot != "" && driverRoot != "/" {
 			d.HostPath = driverRoot + d.Path
 		}
-		c.Explain(d.Path + ": asked for by " + variable)
+		c.Explain(d.Path + ": asked for by " + asked.Place)
 	}
 	return edits, nil
 }
@@ -91,20 +82,6 @@ func devices(c *sdk.Context) ([]string, error) {
 		return nil, errors.New(prefix + "0: this machine has no such device; load its driver")
 	}
 	return indexes, nil
-}
-
-// check says what is wrong with what is asked for. It does not repeat the
-// variable's value: an item that is no index may be anything.
-func check(asked, indexes []string) error {
-	for _, item := range asked {
-		switch {
-		case !digits(item) || len(item) > 9:
-			return errors.New(`variable "` + variable + `": an item is not an index; ask for "all", "void" or indexes such as 0,1`)
-		case !slices.Contains(indexes, item):
-			return errors.New(prefix + item + ": this machine has no such device; " + variable + " may ask for " + strings.Join(indexes, ","))
-		}
-	}
-	return nil
 }
 
 func digits(s string) bool {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +30,9 @@ func recorded(t *testing.T, devices string) *sdk.Machine {
 		}
 	}
 	m, err := sdk.OpenMachine(dir)
+	if err == nil {
+		m.Manifest, err = os.ReadFile("manifest.json")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,16 +57,16 @@ func TestAsked(t *testing.T) {
 		{rule: "void asks for nothing", env: "ACME_VISIBLE_DEVICES=void"},
 		{rule: "all gives every character device", env: "ACME_VISIBLE_DEVICES=all",
 			edits: doc(`{"path":"/dev/acme0"},{"path":"/dev/acme1"},{"path":"/dev/acme10"}`)},
+		{rule: "none gives no device", env: "ACME_VISIBLE_DEVICES=none", edits: `{"abi":1}`},
+		{rule: "a range", env: "ACME_VISIBLE_DEVICES=0-1", edits: doc(`{"path":"/dev/acme0"},{"path":"/dev/acme1"}`)},
 		{rule: "indexes give those devices once, in the machine's order", env: "ACME_VISIBLE_DEVICES=10,0,,10,",
 			edits: doc(`{"path":"/dev/acme0"},{"path":"/dev/acme10"}`)},
 		{rule: "a driver root of its own is where the host finds the device", env: "ACME_VISIBLE_DEVICES=1", driverRoot: "/run/acme",
 			edits: doc(`{"path":"/dev/acme1","hostPath":"/run/acme/dev/acme1"}`)},
 		{rule: "an index that the machine does not have is refused", env: "ACME_VISIBLE_DEVICES=0,7",
-			err: "/dev/acme7: this machine has no such device; ACME_VISIBLE_DEVICES may ask for 0,1,10"},
+			err: `ACME_VISIBLE_DEVICES: "7" is not a device of this machine; ask for all, none or some of 0,1,10`},
 		{rule: "an index of a file that is no device is refused", env: "ACME_VISIBLE_DEVICES=2",
-			err: "/dev/acme2: this machine has no such device; ACME_VISIBLE_DEVICES may ask for 0,1,10"},
-		{rule: "what is not an index is refused, and not repeated", env: "ACME_VISIBLE_DEVICES=0,secret",
-			err: `variable "ACME_VISIBLE_DEVICES": an item is not an index; ask for "all", "void" or indexes such as 0,1`},
+			err: `ACME_VISIBLE_DEVICES: "2" is not a device of this machine; ask for all, none or some of 0,1,10`},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			request := sdk.Request{Env: []string{c.env}}
@@ -81,6 +85,10 @@ func TestAsked(t *testing.T) {
 				}
 			case err != nil:
 				t.Error(err)
+			case edits == nil:
+				if c.edits != `{"abi":1}` {
+					t.Errorf("got no edits, want %s", c.edits)
+				}
 			case string(edits.JSON()) != c.edits:
 				t.Errorf("got  %s\nwant %s", edits.JSON(), c.edits)
 			}
@@ -96,6 +104,22 @@ func TestEachEditIsExplained(t *testing.T) {
 	want := "/dev/acme2: left out, it is not a character device\n/dev/acme0: asked for by ACME_VISIBLE_DEVICES"
 	if got := strings.Join(c.Explained(), "\n"); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestMountsAskWhereTheAdministratorAcceptsThem(t *testing.T) {
+	request := sdk.Request{Mounts: []sdk.Mount{{Source: "/dev/null", Destination: "/var/run/acme-devices/1"}}}
+	if _, err := discover(recorded(t, devices3).Context(request)); !errors.Is(err, sdk.NotApplicable) {
+		t.Errorf("got %v, want not applicable", err)
+	}
+	request.Config = map[string]string{"accept_volume_mounts": "true"}
+	c := recorded(t, devices3).Context(request)
+	edits, err := discover(c)
+	if err != nil || string(edits.JSON()) != `{"abi":1,"containerEdits":{"deviceNodes":[{"path":"/dev/acme1"}]}}` {
+		t.Errorf("got %s, %v", edits.JSON(), err)
+	}
+	if want := "/dev/acme1: asked for by /var/run/acme-devices"; !slices.Contains(c.Explained(), want) {
+		t.Errorf("%q does not say %q", c.Explained(), want)
 	}
 }
 

@@ -4,10 +4,11 @@
 // the sample of a mode written in C. ../../sample and ../../rust/sample are the
 // same mode in Go and Rust, and all three give the same bytes.
 //
-// A container asks by ACME_VISIBLE_DEVICES: "all", or indexes such as "0,2".
-// "void", nothing, or no such variable asks for nothing. An index that the
-// machine does not have fails the create: a container that asks for a device
-// does not start without it.
+// A container asks by ACME_VISIBLE_DEVICES, or by mounts below
+// /var/run/acme-devices: "all", or indexes such as "0,2-3". manifest.json names
+// these places, and the rules for lists are the host's. An index that the machine
+// does not have fails the create: a container that asks for a device does not
+// start without it.
 
 #include "../tenon.h"
 
@@ -18,35 +19,17 @@ static bool digits(tenon_str s) {
 	return s.len > 0;
 }
 
-// next_item takes the next item of a list with commas; empty ones do not count.
-static bool next_item(tenon_str *rest, tenon_str *item) {
-	while (tenon_cut(rest, ',', item))
-		if (item->len)
-			return true;
-	return false;
-}
-
-static bool asked_for(tenon_str list, tenon_str index) {
-	for (tenon_str item; next_item(&list, &item);)
-		if (tenon_equal(item, index))
-			return true;
-	return false;
-}
-
 TENON_EXPORT int32_t tenon_discover(void) {
 	static char memory[1 << 20];
 	tenon t = tenon_start(memory, sizeof memory);
 	const tenon_str prefix = TENON_STR("/dev/acme");
 
-	tenon_str asked, item;
-	int32_t code = tenon_env(&t, TENON_STR("ACME_VISIBLE_DEVICES"), &asked);
+	tenon_devices asked;
+	int32_t code = tenon_request(&t, TENON_STR(""), &asked);
 	if (code == TENON_NOT_FOUND)
 		return TENON_NOT_APPLICABLE;
 	if (code)
 		return tenon_fail_query(&t);
-	tenon_str rest = asked;
-	if (tenon_equal(asked, TENON_STR("void")) || !next_item(&rest, &item))
-		return TENON_NOT_APPLICABLE;
 
 	// The driver, and so /dev, may be installed below a folder of its own.
 	tenon_str driver_root;
@@ -58,7 +41,7 @@ TENON_EXPORT int32_t tenon_discover(void) {
 
 	// The machine's devices: the glob's answer without what is no device. Their
 	// numbers are for the host to find out.
-	tenon_str paths, path;
+	tenon_str paths, path, rest, reason;
 	if (tenon_glob(&t, TENON_DRIVER, TENON_STR("/dev/acme[0-9]*"), &paths))
 		return tenon_fail_query(&t);
 	uint32_t count = 0;
@@ -82,34 +65,16 @@ TENON_EXPORT int32_t tenon_discover(void) {
 	if (count == 0)
 		return tenon_fail(TENON_STR("/dev/acme0: this machine has no such device; load its driver"));
 
-	bool all = tenon_equal(asked, TENON_STR("all"));
-	for (rest = asked; !all && next_item(&rest, &item);) {
-		if (!digits(item) || item.len > 9)
-			return tenon_fail(TENON_STR("variable \"ACME_VISIBLE_DEVICES\": an item is not an index; "
-			                            "ask for \"all\", \"void\" or indexes such as 0,1"));
-		uint32_t i = 0;
-		while (i < count && !tenon_equal(indexes[i], item))
-			i++;
-		if (i < count)
-			continue;
-		uint32_t begin = tenon_text_begin(&t);
-		tenon_put(&t, prefix);
-		tenon_put(&t, item);
-		tenon_put(&t, TENON_STR(": this machine has no such device; ACME_VISIBLE_DEVICES may ask for "));
-		for (i = 0; i < count; i++) {
-			tenon_put(&t, i ? TENON_STR(",") : TENON_STR(""));
-			tenon_put(&t, indexes[i]);
-		}
-		return tenon_fail(tenon_text_end(&t, begin));
-	}
+	if (tenon_missing(&t, asked, indexes, count, &reason))
+		return tenon_fail(reason);
 	for (uint32_t i = 0; i < count; i++) {
-		if (!all && !asked_for(asked, indexes[i]))
+		if (!tenon_asks_for(asked, indexes[i]))
 			continue;
 		tenon_device d = {.path = TENON_JOIN(&t, prefix, indexes[i])};
 		if (driver_root.len)
 			d.host_path = TENON_JOIN(&t, driver_root, d.path);
 		tenon_add_device(&t, d);
-		tenon_explain(TENON_JOIN(&t, d.path, TENON_STR(": asked for by ACME_VISIBLE_DEVICES")));
+		tenon_explain(TENON_JOIN(&t, d.path, TENON_STR(": asked for by "), asked.place));
 	}
 	return tenon_done(&t);
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use alloc::borrow::ToOwned;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::json::quote;
 use crate::{Code, Error, EMIT_EXPLAIN};
 
 /// The tree that a path is looked up in. Every link is resolved inside its root,
@@ -35,6 +37,7 @@ pub(crate) mod op {
     pub const REALPATH: u32 = 12;
     pub const FEATURE: u32 = 13;
     pub const WHICH: u32 = 15;
+    pub const REQUEST: u32 = 16;
 }
 
 /// How much a log line matters. "log".
@@ -98,6 +101,37 @@ pub struct Mount {
     pub options: Vec<String>,
 }
 
+/// What a container asks a mode for. "Requests".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices {
+    /// Where it asks, for messages: a variable, `annotation ` and a key, or the
+    /// folder of mounts.
+    pub place: String,
+    /// `all` or `none`, or ids in the order in which they were asked for, each once.
+    /// There is one at least.
+    pub ids: Vec<String>,
+}
+
+impl Devices {
+    /// Those of the machine's ids that are asked for, in the machine's order. The
+    /// error is for the user, whose list names what the machine does not have.
+    pub fn choose(&self, machine: &[String]) -> Result<Vec<String>, Error> {
+        let word = |word| self.ids.len() == 1 && self.ids[0] == word;
+        if word("all") || word("none") {
+            return Ok(if word("all") { machine.to_vec() } else { Vec::new() });
+        }
+        match self.ids.iter().find(|id| !machine.contains(id)) {
+            Some(id) => Err(Error::Failed(format!(
+                "{}: {} is not a device of this machine; ask for all, none or some of {}",
+                self.place,
+                quote(id),
+                machine.join(",")
+            ))),
+            None => Ok(machine.iter().filter(|id| self.ids.contains(id)).cloned().collect()),
+        }
+    }
+}
+
 /// Asks the host for one container. What is not there is `None`, never an error.
 /// Within one run the same question has the same answer.
 pub struct Context<'a> {
@@ -140,6 +174,25 @@ impl<'a> Context<'a> {
         }
         let inner = text.strip_suffix('\0').ok_or_else(|| malformed(key))?;
         Ok(inner.split('\0').map(str::to_owned).collect())
+    }
+
+    /// What the container asks for by one of the requests that the mode's manifest
+    /// has; `""` is the name of the one that has none. `None` if it asks for nothing,
+    /// by `void` too. A container with a malformed list was refused before.
+    pub fn request(&mut self, name: &str) -> Result<Option<Devices>, Error> {
+        match self.bytes(op::REQUEST, Root::Host, name)? {
+            None => Ok(None),
+            Some(answer) => {
+                let text = String::from_utf8(answer).map_err(|_| malformed(name))?;
+                let mut list = text.strip_suffix('\0').ok_or_else(|| malformed(name))?.split('\0').map(str::to_owned);
+                let place = list.next().unwrap_or_default();
+                let ids: Vec<String> = list.collect();
+                if ids.is_empty() {
+                    return Err(malformed(name));
+                }
+                Ok(Some(Devices { place, ids }))
+            }
+        }
     }
 
     /// The value of the container's last `NAME=`.
@@ -253,7 +306,7 @@ impl<'a> Context<'a> {
     }
 
     /// Whether the host has something newer than version 1.0 of the ABI, such as
-    /// `op.16`. Any doubt is no.
+    /// `op.17`. Any doubt is no.
     pub fn feature(&mut self, name: &str) -> bool {
         matches!(self.bytes(op::FEATURE, Root::Host, name), Ok(Some(_)))
     }

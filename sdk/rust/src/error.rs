@@ -98,6 +98,7 @@ impl fmt::Display for Error {
                     op::ANNOTATION => "annotation ",
                     op::SPEC => "config.json ",
                     op::CONFIG => "config key ",
+                    op::REQUEST => "request ",
                     _ => "",
                 };
                 let path = matches!(*op, op::STAT | op::READDIR | op::READ | op::READLINK | op::GLOB | op::REALPATH);

@@ -12,11 +12,11 @@
 //! use tenon::{Context, Edits, Error};
 //!
 //! fn discover(c: &mut Context) -> Result<Edits, Error> {
+//!     let asked = c.request("")?.ok_or(Error::NotApplicable)?;
 //!     let mut edits = Edits::default();
-//!     if c.env("ACME_VISIBLE_DEVICES")?.is_none() {
-//!         return Err(Error::NotApplicable);
+//!     for id in asked.choose(&["0".to_string()])? {
+//!         edits.add_device(&("/dev/acme".to_string() + &id));
 //!     }
-//!     edits.add_device("/dev/acme0");
 //!     Ok(edits)
 //! }
 //!
@@ -42,7 +42,7 @@ mod guest;
 mod json;
 mod table;
 
-pub use context::{Context, DirEntry, Host, Level, Mount, Root, Stat};
+pub use context::{Context, Devices, DirEntry, Host, Level, Mount, Root, Stat};
 pub use edits::{BuiltinHook, DeviceNode, DeviceRule, Edits, Hook, IntelRdt, MountEdit, NetDevice};
 pub use error::{Code, Error};
 #[cfg(target_arch = "wasm32")]

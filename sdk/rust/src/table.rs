@@ -16,7 +16,7 @@ use crate::{Code, Context, Edits, Error, Host, Root, EMIT_EDITS, EMIT_EXPLAIN};
 /// use tenon::{Root, Table};
 ///
 /// let mut machine = Table::default();
-/// machine.env("ACME_VISIBLE_DEVICES", Some("all"));
+/// machine.request("", "ACME_VISIBLE_DEVICES", &["all"]);
 /// machine.glob(Root::Driver, "/dev/acme[0-9]*", &["/dev/acme0"]);
 /// machine.stat(Root::Driver, "/dev/acme0", b'c', 0o666, 240, 0);
 /// ```
@@ -41,6 +41,18 @@ impl Table {
 
     fn text(&mut self, op: u32, root: Root, key: &str, value: Option<&str>) -> &mut Table {
         self.answer(op, root, key, value.map(str::as_bytes).ok_or(Code::NOT_FOUND))
+    }
+
+    /// What the container asks for by a request of the mode's manifest, and where;
+    /// no ids if it asks for nothing.
+    pub fn request(&mut self, name: &str, place: &str, ids: &[&str]) -> &mut Table {
+        let mut answer = Vec::new();
+        for item in core::iter::once(&place).chain(ids) {
+            answer.extend_from_slice(item.as_bytes());
+            answer.push(0);
+        }
+        let answer = if ids.is_empty() { Err(Code::NOT_FOUND) } else { Ok(answer.as_slice()) };
+        self.answer(op::REQUEST, Root::Host, name, answer)
     }
 
     /// A variable of the container; `None` if it has none of that name.

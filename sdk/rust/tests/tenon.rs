@@ -4,7 +4,7 @@
 //! taken apart, and what a run tells the host.
 
 use tenon::{
-    run, BuiltinHook, Code, Context, DeviceRule, DirEntry, Edits, Error, Hook, Host, IntelRdt, Mount, NetDevice, Root, Stat,
+    run, BuiltinHook, Code, Context, DeviceRule, Devices, DirEntry, Edits, Error, Hook, Host, IntelRdt, Mount, NetDevice, Root, Stat,
     Table,
 };
 
@@ -92,6 +92,26 @@ fn lists_are_taken_apart() {
         options: options.iter().map(|o| o.to_string()).collect(),
     };
     assert_eq!(mounts, Ok(vec![mount("/a", "src", "bind", &["ro", "nodev"]), mount("/b", "", "", &[])]));
+}
+
+#[test]
+fn a_request_is_a_place_and_ids() {
+    let request = |answer: Result<&[u8], Code>| with(16, Root::Host, "x", answer, |c| c.request("x"));
+    let devices = |ids: &[&str]| Devices { place: "ACME".into(), ids: ids.iter().map(|id| id.to_string()).collect() };
+    assert_eq!(request(Ok(b"ACME\x001\0all\0")), Ok(Some(devices(&["1", "all"]))));
+    assert_eq!(request(Err(Code::NOT_FOUND)), Ok(None));
+    for bad in [&b""[..], b"ACME", b"ACME\0", b"ACME\x001", b"ACME\0\xff\0"] {
+        assert_eq!(request(Ok(bad)), Err(Error::Malformed { key: "x".into() }), "{:?}", bad);
+    }
+    let denied = request(Err(Code::DENIED)).unwrap_err();
+    assert_eq!(denied.to_string(), "request \"x\": not granted to this mode");
+
+    let machine: Vec<String> = ["0", "1", "10"].map(String::from).to_vec();
+    assert_eq!(devices(&["all"]).choose(&machine), Ok(machine.clone()));
+    assert_eq!(devices(&["none"]).choose(&machine), Ok(vec![]));
+    assert_eq!(devices(&["10", "0"]).choose(&machine), Ok(vec!["0".into(), "10".into()]));
+    let want = "ACME: \"a\\\"b\" is not a device of this machine; ask for all, none or some of 0,1,10";
+    assert_eq!(devices(&["0", "a\"b"]).choose(&machine), Err(Error::failed(want)));
 }
 
 #[test]

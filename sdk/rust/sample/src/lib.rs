@@ -5,40 +5,32 @@
 //! `../../../c/sample` are the same mode in Go and C, and all three give the same
 //! bytes.
 //!
-//! A container asks by ACME_VISIBLE_DEVICES: "all", or indexes such as "0,2".
-//! "void", nothing, or no such variable asks for nothing. An index that the
-//! machine does not have fails the create: a container that asks for a device
-//! does not start without it.
+//! A container asks by ACME_VISIBLE_DEVICES, or by mounts below
+//! /var/run/acme-devices: "all", or indexes such as "0,2-3". manifest.json names
+//! these places, and the rules for lists are the host's. An index that the machine
+//! does not have fails the create: a container that asks for a device does not
+//! start without it.
 
 use tenon::{Context, Edits, Error, Root};
 
 tenon::mode!(discover);
 
-const VARIABLE: &str = "ACME_VISIBLE_DEVICES";
 const PREFIX: &str = "/dev/acme";
 
 /// Finds out what one container gets.
 pub fn discover(c: &mut Context) -> Result<Edits, Error> {
-    let value = c.env(VARIABLE)?.unwrap_or_default();
-    let asked: Vec<&str> = value.split(',').filter(|item| !item.is_empty()).collect();
-    if value == "void" || asked.is_empty() {
-        return Err(Error::NotApplicable);
-    }
+    let asked = c.request("")?.ok_or(Error::NotApplicable)?;
     // The driver, and so /dev, may be installed below a folder of its own.
     let driver_root = c.config("driver_root")?.filter(|root| root != "/").unwrap_or_default();
     let indexes = devices(c)?;
-    let all = value == "all";
-    if !all {
-        check(&asked, &indexes)?;
-    }
     let mut edits = Edits::default();
-    for index in indexes.iter().filter(|index| all || asked.contains(&index.as_str())) {
-        let path = PREFIX.to_owned() + index;
+    for index in asked.choose(&indexes)? {
+        let path = PREFIX.to_owned() + &index;
         let device = edits.add_device(&path);
         if !driver_root.is_empty() {
             device.host_path = driver_root.clone() + &path;
         }
-        c.explain(&(path + ": asked for by " + VARIABLE));
+        c.explain(&(path + ": asked for by " + &asked.place));
     }
     Ok(edits)
 }
@@ -63,24 +55,6 @@ fn devices(c: &mut Context) -> Result<Vec<String>, Error> {
     Ok(indexes)
 }
 
-/// Says what is wrong with what is asked for. It does not repeat the variable's
-/// value: an item that is no index may be anything.
-fn check(asked: &[&str], indexes: &[String]) -> Result<(), Error> {
-    for item in asked {
-        if !digits(item) || item.len() > 9 {
-            return Err(Error::failed(
-                "variable \"ACME_VISIBLE_DEVICES\": an item is not an index; ask for \"all\", \"void\" or indexes such as 0,1",
-            ));
-        }
-        if !indexes.iter().any(|index| index == item) {
-            return Err(Error::Failed(
-                PREFIX.to_owned() + item + ": this machine has no such device; " + VARIABLE + " may ask for " + &indexes.join(","),
-            ));
-        }
-    }
-    Ok(())
-}
-
 fn digits(s: &str) -> bool {
     !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit())
 }
@@ -91,9 +65,9 @@ mod tests {
     use tenon::{Code, Error, Root, Table};
 
     /// Three devices, the control node of one, and a file where a device should be.
-    fn machine(asked: &str) -> Table {
+    fn machine(asked: &[&str]) -> Table {
         let mut m = Table::default();
-        m.env("ACME_VISIBLE_DEVICES", Some(asked)).config("driver_root", Some("/"));
+        m.request("", "ACME_VISIBLE_DEVICES", asked).config("driver_root", Some("/"));
         m.glob(
             Root::Driver,
             "/dev/acme[0-9]*",
@@ -110,22 +84,18 @@ mod tests {
         Ok(format!("{{\"abi\":1,\"containerEdits\":{{\"deviceNodes\":[{}]}}}}", devices))
     }
 
-    fn refused(asked: &str, want: &str) {
-        assert_eq!(machine(asked).run(discover), Err(Error::failed(want)), "{}", asked);
+    fn refused(asked: &[&str], want: &str) {
+        assert_eq!(machine(asked).run(discover), Err(Error::failed(want)), "{:?}", asked);
     }
 
     #[test]
     fn who_asks_for_nothing_gets_nothing() {
-        for value in [None, Some(""), Some(",,"), Some("void")] {
-            let mut m = Table::default();
-            m.env("ACME_VISIBLE_DEVICES", value);
-            assert_eq!(m.run(discover), Err(Error::NotApplicable), "{:?}", value);
-        }
+        assert_eq!(machine(&[]).run(discover), Err(Error::NotApplicable));
     }
 
     #[test]
     fn all_gives_every_character_device_and_says_why() {
-        let mut m = machine("all");
+        let mut m = machine(&["all"]);
         let want = document(r#"{"path":"/dev/acme0"},{"path":"/dev/acme1"},{"path":"/dev/acme10"}"#);
         assert_eq!(m.run(discover), want);
         assert_eq!(
@@ -142,12 +112,12 @@ mod tests {
     #[test]
     fn indexes_give_those_devices_once_in_the_order_of_the_machine() {
         let want = document(r#"{"path":"/dev/acme0"},{"path":"/dev/acme10"}"#);
-        assert_eq!(machine("10,0,,10,").run(discover), want);
+        assert_eq!(machine(&["10", "0"]).run(discover), want);
     }
 
     #[test]
     fn a_driver_root_of_its_own_is_where_the_host_finds_the_device() {
-        let mut m = machine("1");
+        let mut m = machine(&["1"]);
         m.config("driver_root", Some("/run/acme"));
         let want = document(r#"{"path":"/dev/acme1","hostPath":"/run/acme/dev/acme1"}"#);
         assert_eq!(m.run(discover), want);
@@ -155,25 +125,22 @@ mod tests {
 
     #[test]
     fn what_the_machine_does_not_have_is_refused() {
-        refused("0,7", "/dev/acme7: this machine has no such device; ACME_VISIBLE_DEVICES may ask for 0,1,10");
-        refused("2", "/dev/acme2: this machine has no such device; ACME_VISIBLE_DEVICES may ask for 0,1,10");
-        let mut none = machine("all");
+        refused(&["0", "7"], "ACME_VISIBLE_DEVICES: \"7\" is not a device of this machine; ask for all, none or some of 0,1,10");
+        refused(&["2"], "ACME_VISIBLE_DEVICES: \"2\" is not a device of this machine; ask for all, none or some of 0,1,10");
+        let mut none = machine(&["all"]);
         none.glob(Root::Driver, "/dev/acme[0-9]*", &[]);
         let want = Error::failed("/dev/acme0: this machine has no such device; load its driver");
         assert_eq!(none.run(discover), Err(want));
     }
 
     #[test]
-    fn what_is_not_an_index_is_refused_and_not_repeated() {
-        let want = "variable \"ACME_VISIBLE_DEVICES\": an item is not an index; ask for \"all\", \"void\" or indexes such as 0,1";
-        refused("0,secret", want);
-        refused("0,all", want);
-        refused("1234567890", want);
+    fn none_gives_no_device() {
+        assert_eq!(machine(&["none"]).run(discover), Ok(String::new()));
     }
 
     #[test]
     fn a_query_that_is_not_granted_is_named() {
-        let mut m = machine("all");
+        let mut m = machine(&["all"]);
         m.answer(10, Root::Driver, "/dev/acme[0-9]*", Err(Code::DENIED));
         let error = m.run(discover).unwrap_err();
         assert_eq!(error.to_string(), "/dev/acme[0-9]* in the driver root: not granted to this mode");

@@ -79,9 +79,16 @@ func (c *container) link(l link) error {
 	if !there {
 		return unix.Symlinkat(l.target, folder, name)
 	}
-	fresh, err := freshName(name)
+	locked, err := alone(folder)
 	if err != nil {
 		return err
+	}
+	defer unix.Close(locked)
+	fresh := freshName(name)
+	if _, err := linkTarget(folder, fresh); err == nil {
+		if err := unix.Unlinkat(folder, fresh, 0); err != nil {
+			return err
+		}
 	}
 	if err := unix.Symlinkat(l.target, folder, fresh); err != nil {
 		return err

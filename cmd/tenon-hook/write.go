@@ -56,12 +56,17 @@ func isOneOf(err error, list []error) bool {
 	return false
 }
 
-// swapIn writes a file of a new name into the folder, and renames it. There is
-// no fsync: after a crash of the machine the container is started anew, and the
-// hook with it.
+// swapIn writes a file of a name of its own into the folder, and renames it.
+// There is no fsync: after a crash of the machine the container is started anew,
+// and the hook with it.
 func swapIn(folder int, name string, data []byte) error {
-	fresh, err := freshName(name)
+	folder, err := alone(folder)
 	if err != nil {
+		return err
+	}
+	defer unix.Close(folder)
+	fresh := freshName(name)
+	if err := unix.Unlinkat(folder, fresh, 0); err != nil && err != unix.ENOENT {
 		return err
 	}
 	fd, err := unix.Openat(folder, fresh, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
@@ -82,13 +87,22 @@ func swapIn(folder int, name string, data []byte) error {
 	return err
 }
 
-// freshName returns a hidden name beside name that nobody can foresee.
-func freshName(name string) (string, error) {
-	var random [8]byte
-	if _, err := unix.Getrandom(random[:], 0); err != nil {
-		return "", err
+// freshName is the file or link beside name that becomes it. The name is always
+// the same, so that what a killed hook left behind is cleared away by the next.
+func freshName(name string) string { return "." + name + ".tenon" }
+
+// alone opens a folder once more, and keeps other hooks of tenon out of it until
+// that descriptor is closed or the process ends: two containers may have one
+// root. Who holds the lock for long makes this hook take too long, in a container
+// that is theirs. Where the file system has no locks, nobody is kept out.
+func alone(folder int) (int, error) {
+	fd, err := unix.Openat(folder, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // flock(2) takes no O_PATH
+	if err != nil {
+		return -1, err
 	}
-	return fmt.Sprintf(".%s.%x", name, random), nil
+	for unix.Flock(fd, unix.LOCK_EX) == unix.EINTR {
+	}
+	return fd, nil
 }
 
 func writeAll(fd int, data []byte) error {

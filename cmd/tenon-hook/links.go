@@ -63,7 +63,9 @@ func (c *container) link(l link) error {
 	defer unix.Close(folder)
 	name := path.Base(l.path)
 	present, err := linkTarget(folder, name)
+	fresh := freshName(name)
 	if err == nil && present == l.target {
+		c.clear(folder, fresh)
 		return nil
 	}
 	if err != nil && err != unix.ENOENT {
@@ -84,12 +86,7 @@ func (c *container) link(l link) error {
 		return err
 	}
 	defer unix.Close(locked)
-	fresh := freshName(name)
-	if _, err := linkTarget(folder, fresh); err == nil {
-		if err := unix.Unlinkat(folder, fresh, 0); err != nil {
-			return err
-		}
-	}
+	removeLink(folder, fresh)
 	if err := unix.Symlinkat(l.target, folder, fresh); err != nil {
 		return err
 	}
@@ -101,6 +98,27 @@ func (c *container) link(l link) error {
 		}
 	}
 	return errors.Join(err, unix.Unlinkat(folder, fresh, 0))
+}
+
+// clear takes away what a hook has left that was killed when its link was made.
+func (c *container) clear(folder int, fresh string) {
+	if _, err := linkTarget(folder, fresh); err != nil {
+		return
+	}
+	if own, err := c.own(folder); err != nil || !own {
+		return
+	}
+	if locked, err := alone(folder); err == nil {
+		removeLink(folder, fresh)
+		unix.Close(locked)
+	}
+}
+
+// removeLink removes a link, and nothing else of its name.
+func removeLink(folder int, name string) {
+	if _, err := linkTarget(folder, name); err == nil {
+		_ = unix.Unlinkat(folder, name, 0) // whoever needs the name sees that it is taken
+	}
 }
 
 // linkTarget returns what a link says; EINVAL where name is no link.

@@ -19,8 +19,9 @@ import (
 )
 
 // mutating are the system calls that change something; openat(2) only where it
-// creates or truncates. Older calls of the same kind (open, rename, …) are in
-// changing, so that a create which used one would not go unseen.
+// creates or truncates. Those of the same kind that nobody makes (open, rename, …)
+// need not be here: one that is made and is neither here nor harmless fails the
+// test.
 var mutating = map[uint64]string{
 	unix.SYS_WRITE: "write", unix.SYS_PWRITE64: "pwrite64", unix.SYS_WRITEV: "writev", unix.SYS_OPENAT: "openat",
 	unix.SYS_RENAMEAT: "renameat", unix.SYS_RENAMEAT2: "renameat2", unix.SYS_UNLINKAT: "unlinkat", unix.SYS_MKDIRAT: "mkdirat",
@@ -30,6 +31,7 @@ var mutating = map[uint64]string{
 	unix.SYS_SETXATTR: "setxattr", unix.SYS_LSETXATTR: "lsetxattr", unix.SYS_FSETXATTR: "fsetxattr",
 	unix.SYS_UTIMENSAT: "utimensat", unix.SYS_FLOCK: "flock", unix.SYS_FSYNC: "fsync",
 	unix.SYS_SENDFILE: "sendfile", unix.SYS_COPY_FILE_RANGE: "copy_file_range", unix.SYS_MOUNT: "mount",
+	unix.SYS_MOVE_MOUNT: "move_mount", unix.SYS_UMOUNT2: "umount2",
 }
 
 // A kill says what the killer did.
@@ -38,19 +40,27 @@ type kill struct {
 	Status int  // its exit status then
 }
 
-// runKiller runs a program and kills the process in it that is about to make a
+// runKiller runs a victim and kills the process in it that is about to make a
 // system call for the nth time, all its processes and threads together. point is
 // the program's base name and the call, as in "tenon-runtime renameat". Each kind
 // is counted for itself: threads and processes do not come in the same order each
 // time. A process of its own does that, since a tracer has to wait for whatever
 // ends.
-func runKiller(point string, n int, env []string, args ...string) (kill, error) {
+func runKiller(point string, n int, v victim) (kill, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return kill{}, err
 	}
-	cmd := exec.Command(self, append([]string{point, strconv.Itoa(n)}, args...)...)
-	cmd.Env = append(append(os.Environ(), env...), roleVariable+"=killer")
+	cmd := exec.Command(self, append([]string{point, strconv.Itoa(n)}, v.command...)...)
+	cmd.Env = append(append(os.Environ(), v.env...), roleVariable+"=killer")
+	if v.stdin != "" {
+		f, err := os.Open(v.stdin)
+		if err != nil {
+			return kill{}, err
+		}
+		defer f.Close()
+		cmd.Stdin = f
+	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -79,7 +89,13 @@ func killer(args []string) int {
 func trace(point string, n int, args []string) (kill, error) {
 	runtime.LockOSThread() // a tracer is a thread, ptrace(2)
 	os.Unsetenv(roleVariable)
-	first, err := os.StartProcess(args[0], args, &os.ProcAttr{Env: os.Environ(), Sys: &syscall.SysProcAttr{Ptrace: true}})
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return kill{}, err
+	}
+	first, err := os.StartProcess(args[0], args, &os.ProcAttr{
+		Env: os.Environ(), Files: []*os.File{os.Stdin, null, null}, Sys: &syscall.SysProcAttr{Ptrace: true},
+	})
 	if err != nil {
 		return kill{}, err
 	}

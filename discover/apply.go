@@ -51,64 +51,86 @@ func Apply(s *Spec, e Edits) ([]byte, error) {
 		return nil, err
 	}
 
-	resources := s.set(s.at("linux", "resources"), member{"devices", s.deviceRules(&e)})
+	resources := s.set(s.at("linux", "resources"), member{name: "devices", raw: s.deviceRules(&e)})
 	linux := s.set(s.at("linux"),
-		member{"resources", resources},
-		member{"devices", s.devices(&e)},
-		member{"netDevices", s.netDevices(ce.NetDevices)},
-		member{"intelRdt", intelRdt(ce.IntelRdt)})
-	user := s.set(s.at("process", "user"), member{"additionalGids", s.additionalGids(ce.AdditionalGIDs)})
-	process := s.set(s.at("process"), member{"user", user}, member{"env", s.env(&e)})
-	out := s.set(&s.root,
-		member{"process", process},
-		member{"mounts", s.editMounts(&e)},
-		member{"hooks", s.set(s.at("hooks"), stages...)},
-		member{"annotations", s.annotations(e.Annotations)},
-		member{"linux", linux})
+		member{name: "resources", raw: resources},
+		member{name: "devices", raw: s.devices(&e)},
+		member{name: "netDevices", raw: s.netDevices(ce.NetDevices)},
+		member{name: "intelRdt", raw: intelRdt(ce.IntelRdt)})
+	user := s.set(s.at("process", "user"), member{name: "additionalGids", raw: s.additionalGids(ce.AdditionalGIDs)})
+	process := s.set(s.at("process"), member{name: "user", raw: user}, member{name: "env", raw: s.env(&e)})
+	// What stands around the document, a line break mostly, stays too.
+	whole := s.root
+	if whole.last > 0 {
+		whole.start, whole.end = 0, len(s.data)
+	}
+	out := s.set(&whole,
+		member{name: "process", raw: process},
+		member{name: "mounts", list: s.editMounts(&e)},
+		member{name: "hooks", raw: s.set(s.at("hooks"), stages...)},
+		member{name: "annotations", raw: s.annotations(e.Annotations)},
+		member{name: "linux", raw: linux})
 	if out == nil {
 		return s.data, nil
 	}
-	// What stands around the document, a line break mostly, stays too.
-	out = slices.Concat(s.data[:s.root.start], out, s.data[s.root.end:])
+	if whole.last == 0 { // an empty object
+		out = slices.Concat(s.data[:s.root.start], out, s.data[s.root.end:])
+	}
 	if bytes.Equal(out, s.data) {
 		return s.data, nil
 	}
 	return out, nil
 }
 
-// member is a member of an object and its new value; nil: it stays as it is.
+// member is a member of an object and its new value: bytes, or a list that is not
+// written yet. Where both are nil it stays as it is.
 type member struct {
 	name string
 	raw  []byte
+	list *list
+}
+
+func (m *member) size() int {
+	if m.list != nil {
+		return m.list.size()
+	}
+	return len(m.raw)
+}
+
+func (m *member) append(dst []byte) []byte {
+	if m.list != nil {
+		return m.list.append(dst)
+	}
+	return append(dst, m.raw...)
 }
 
 // set returns object n with the members in it, or nil if there is nothing to
 // set. A member that is there is replaced in its place, others are appended in
 // the order given; an object that is not there is made.
 func (s *Spec) set(n *node, members ...member) []byte {
-	members = slices.DeleteFunc(members, func(m member) bool { return m.raw == nil })
+	members = slices.DeleteFunc(members, func(m member) bool { return m.raw == nil && m.list == nil })
 	if len(members) == 0 {
 		return nil
 	}
 	size := n.end - n.start + 8
 	for _, m := range members {
-		size += len(m.name) + len(m.raw) + 4
+		size += len(m.name) + m.size() + 4
 	}
 	var added []byte
 	type splice struct {
-		at  *node
-		raw []byte
+		at *node
+		member
 	}
 	var splices []splice
 	for _, m := range members {
 		if old := n.member(m.name); old.kind != absent {
-			splices = append(splices, splice{old, m.raw})
+			splices = append(splices, splice{old, m})
 			continue
 		}
 		if len(added) > 0 {
 			added = append(added, ',')
 		}
-		added = append(append(appendString(added, m.name), ':'), m.raw...)
+		added = m.append(append(AppendString(added, m.name), ':'))
 	}
 	if n.kind != object {
 		return slices.Concat([]byte("{"), added, []byte("}"))
@@ -117,7 +139,7 @@ func (s *Spec) set(n *node, members ...member) []byte {
 	out := make([]byte, 0, size)
 	from := n.start
 	for _, sp := range splices {
-		out = append(append(out, s.data[from:sp.at.start]...), sp.raw...)
+		out = sp.append(append(out, s.data[from:sp.at.start]...))
 		from = sp.at.end
 	}
 	if len(added) > 0 {
@@ -138,32 +160,54 @@ type list struct {
 	spec    *Spec
 	node    *node // the array; kind absent or null where there is none
 	entries []entry
+	keys    map[string]bool // of entries: there may be thousands
 }
 
 // entry is one element.
 type entry struct {
-	key  string // what tells it apart
-	old  *node  // where it stood; nil for a new one
-	raw  []byte // what it is now; nil: what it was
-	gone bool
+	key   string     // what tells it apart
+	old   *node      // where it stood; nil for a new one
+	raw   []byte     // what it is now; nil: what it was, or mount
+	mount *cdi.Mount // a new mount, which is written when its place is known
+	gone  bool
 }
+
+// mountSize is about what a mount takes beside its paths, in bytes.
+const mountSize = 100
 
 // list returns the elements of an array with their keys.
 func (s *Spec) list(n *node, key func(*node) string) *list {
-	l := &list{spec: s, node: n}
+	l := &list{spec: s, node: n, keys: make(map[string]bool)}
 	if n.kind == array {
 		l.entries = make([]entry, len(n.kids), len(n.kids)+16)
 		for i := range n.kids {
 			l.entries[i] = entry{key: key(&n.kids[i]), old: &n.kids[i]}
+			l.keys[l.entries[i].key] = true
 		}
 	}
 	return l
+}
+
+// grow makes room for n more elements.
+func (l *list) grow(n int) {
+	l.entries = slices.Grow(l.entries, n)
+	keys := make(map[string]bool, len(l.keys)+n)
+	maps.Copy(keys, l.keys)
+	l.keys = keys
+}
+
+// has reports whether there is an element of that key that is not gone.
+func (l *list) has(key string) bool {
+	return l.keys[key] && slices.ContainsFunc(l.entries, func(en entry) bool { return en.key == key && !en.gone })
 }
 
 // replace gives the first element of that key a new value, drops the others,
 // and reports whether there was one.
 func (l *list) replace(key string, raw []byte) bool {
 	found := false
+	if !l.keys[key] {
+		return false
+	}
 	for i := range l.entries {
 		en := &l.entries[i]
 		if en.gone || en.key != key {
@@ -175,14 +219,17 @@ func (l *list) replace(key string, raw []byte) bool {
 		}
 		found = true
 		if en.old == nil || !bytes.Equal(en.old.raw(l.spec.data), raw) {
-			en.raw = raw
+			en.raw, en.mount = raw, nil
 		}
 	}
 	return found
 }
 
-func (l *list) add(key string, raw []byte) {
-	l.entries = append(l.entries, entry{key: key, raw: raw})
+func (l *list) add(key string, raw []byte) { l.insert(len(l.entries), entry{key: key, raw: raw}) }
+
+func (l *list) insert(at int, en entry) {
+	l.entries = slices.Insert(l.entries, at, en)
+	l.keys[en.key] = true
 }
 
 func (l *list) remove(gone func(key string) bool) {
@@ -193,24 +240,51 @@ func (l *list) remove(gone func(key string) bool) {
 	}
 }
 
-// bytes returns the array as JSON, or nil if nothing was changed. Elements
-// that stay keep the space around them.
+// changed returns l, or nil if nothing was changed.
+func (l *list) changed() *list {
+	for i := range l.entries {
+		if en := &l.entries[i]; en.old == nil || en.raw != nil || en.gone {
+			return l
+		}
+	}
+	return nil
+}
+
+// bytes returns the array as JSON, or nil if nothing was changed.
 func (l *list) bytes() []byte {
-	changed := func(en entry) bool { return en.raw != nil || en.gone }
-	if !slices.ContainsFunc(l.entries, changed) {
+	if l.changed() == nil {
 		return nil
 	}
+	return l.append(make([]byte, 0, l.size()))
+}
+
+// size is at least as many bytes as append appends, or nearly.
+func (l *list) size() int {
 	size := l.node.end - l.node.start + 2
-	for _, en := range l.entries {
-		size += len(en.raw) + 1
+	for i := range l.entries {
+		en := &l.entries[i]
+		if size += len(en.raw) + 1; en.mount != nil {
+			size += len(en.mount.ContainerPath) + len(en.mount.HostPath) + mountSize
+		}
 	}
-	data, out := l.spec.data, append(make([]byte, 0, size), '[')
-	for _, en := range l.entries {
+	return size
+}
+
+// append appends the array as JSON. Elements that stay keep the space around
+// them.
+func (l *list) append(dst []byte) []byte {
+	data, out, first := l.spec.data, append(dst, '['), len(dst)+1
+	for i := range l.entries {
+		en := &l.entries[i]
 		if en.gone {
 			continue
 		}
-		if len(out) > 1 {
+		if len(out) > first {
 			out = append(out, ',')
+		}
+		if en.mount != nil {
+			out = appendMount(out, en.mount)
+			continue
 		}
 		if en.old == nil {
 			out = append(out, en.raw...)
@@ -224,7 +298,7 @@ func (l *list) bytes() []byte {
 		}
 		out = append(out, data[en.old.end:l.behind(en.old)]...)
 	}
-	if n := len(l.node.kids); n > 0 && len(out) > 1 {
+	if n := len(l.node.kids); n > 0 && len(out) > first {
 		out = append(out, data[l.node.kids[n-1].end:l.node.end-1]...)
 	}
 	return append(out, ']')
@@ -256,7 +330,7 @@ func (s *Spec) annotations(set map[string]string) []byte {
 	n := s.at("annotations")
 	for _, key := range slices.Sorted(maps.Keys(set)) {
 		if old := n.member(key); old.kind != text || old.string(s.data) != set[key] {
-			members = append(members, member{key, appendString(nil, set[key])})
+			members = append(members, member{name: key, raw: AppendString(nil, set[key])})
 		}
 	}
 	return s.set(n, members...)
@@ -267,7 +341,7 @@ func (s *Spec) netDevices(set []*cdi.LinuxNetDevice) []byte {
 	n := s.at("linux", "netDevices")
 	for _, d := range set {
 		if n.member(d.HostInterfaceName).member("name").string(s.data) != d.Name {
-			members = append(members, member{d.HostInterfaceName, obj().str("name", d.Name).bytes()})
+			members = append(members, member{name: d.HostInterfaceName, raw: obj().str("name", d.Name).bytes()})
 		}
 	}
 	return s.set(n, members...)

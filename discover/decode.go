@@ -14,8 +14,9 @@ import (
 // one such document, and in a process that lives for milliseconds the first use
 // of encoding/json costs more (it looks at every type) than the decoding.
 type decoder struct {
-	doc   string // all plain strings are parts of it
+	doc   []byte
 	edits Edits
+	last  *cdi.Mount // the mount before, whose texts are often the same
 }
 
 // element takes one element of a list.
@@ -48,12 +49,15 @@ func (d *decoder) element(n *node) bool {
 			Timeout:  pointer[int](d, n, "timeout"),
 		})
 	case mountShape:
-		c.Mounts = append(c.Mounts, &cdi.Mount{
-			HostPath:      d.text(n, "hostPath"),
-			ContainerPath: d.text(n, "containerPath"),
-			Options:       d.list(n, "options"),
-			Type:          d.text(n, "type"),
-		})
+		m := &cdi.Mount{HostPath: d.text(n, "hostPath"), Type: d.text(n, "type")}
+		m.ContainerPath = d.like(m.HostPath, n.member("containerPath"))
+		if d.last != nil && d.isList(d.last.Options, n.member("options")) {
+			m.Options = d.last.Options
+		} else {
+			m.Options = d.list(n, "options")
+		}
+		d.last = m
+		c.Mounts = append(c.Mounts, m)
 	case removeHookShape:
 		e.Remove.Hooks = append(e.Remove.Hooks, RemoveHook{d.text(n, "hookName"), d.text(n, "base")})
 	case symlinkShape:
@@ -100,10 +104,28 @@ func (d *decoder) string(n *node) string {
 	if n.kind != text {
 		return ""
 	}
-	if n.plain {
-		return d.doc[n.start+1 : n.end-1]
+	return unquote(d.doc[n.start:n.end], n.plain)
+}
+
+// like is string where what is often the same is there already.
+func (d *decoder) like(known string, n *node) string {
+	if n.kind == text && n.plain && string(d.doc[n.start+1:n.end-1]) == known {
+		return known
 	}
-	return unquote([]byte(d.doc[n.start:n.end]), false)
+	return d.string(n)
+}
+
+// isList reports whether a list is known: the one that n is.
+func (d *decoder) isList(known []string, n *node) bool {
+	if len(known) == 0 || len(known) != len(n.kids) {
+		return false
+	}
+	for i := range n.kids {
+		if k := &n.kids[i]; !k.plain || string(d.doc[k.start+1:k.end-1]) != known[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *decoder) text(n *node, member string) string { return d.string(n.member(member)) }
@@ -140,7 +162,7 @@ func (d *decoder) number(n *node) int64 {
 	if n.kind != number {
 		return 0
 	}
-	i, _ := strconv.ParseInt(d.doc[n.start:n.end], 10, 64) // the parser has found it in range
+	i, _ := strconv.ParseInt(string(d.doc[n.start:n.end]), 10, 64) // the parser has found it in range
 	return i
 }
 

@@ -160,7 +160,7 @@ func DecodeEdits(doc []byte) (Edits, error) {
 	if !utf8.Valid(doc) {
 		return Edits{}, invalid("the edits document is not UTF-8")
 	}
-	d := decoder{doc: string(doc)}
+	d := decoder{doc: doc}
 	p := parser{data: doc, limit: maxEditsDepth, strict: true, what: "the edits document", element: d.element}
 	root, err := p.document(editsShape)
 	if err != nil {

@@ -71,7 +71,7 @@ func (s *Spec) env(e *Edits) []byte {
 		case v == nil || !v.set && !v.drop:
 		case v.set && v.first == i:
 			if kv := name + "=" + v.value; kv != texts[i] {
-				l.entries[i].raw = appendString(nil, kv)
+				l.entries[i].raw = AppendString(nil, kv)
 			}
 		default:
 			l.entries[i].gone = true
@@ -79,7 +79,7 @@ func (s *Spec) env(e *Edits) []byte {
 	}
 	for _, name := range order {
 		if v := vars[name]; v.set && v.first < 0 {
-			l.add(name, appendString(nil, name+"="+v.value))
+			l.add(name, AppendString(nil, name+"="+v.value))
 		}
 	}
 	return l.bytes()
@@ -114,7 +114,12 @@ func (v *variable) join(value, mode string) {
 
 // clean is the path that two spellings of a path in the container have in
 // common. runc takes a relative destination as one below /.
-func clean(p string) string { return path.Clean("/" + p) }
+func clean(p string) string {
+	if !path.IsAbs(p) {
+		p = "/" + p
+	}
+	return path.Clean(p)
+}
 
 // devices returns the new linux.devices, or nil.
 func (s *Spec) devices(e *Edits) []byte {
@@ -142,8 +147,8 @@ func (s *Spec) devices(e *Edits) []byte {
 		user := s.at("process", "user")
 		s.owner(o, "uid", d.UID, user)
 		s.owner(o, "gid", d.GID, user)
-		if raw := o.bytes(); !l.replace(clean(d.Path), raw) {
-			l.add(clean(d.Path), raw)
+		if key, raw := clean(d.Path), o.bytes(); !l.replace(key, raw) {
+			l.add(key, raw)
 		}
 	}
 	return l.bytes()
@@ -225,7 +230,7 @@ func (s *Spec) deviceNumber(n *node) int64 {
 var mountOptions = []string{"ro", "nosuid", "nodev", "rbind", "rprivate"}
 
 // editMounts returns the new mounts, or nil.
-func (s *Spec) editMounts(e *Edits) []byte {
+func (s *Spec) editMounts(e *Edits) *list {
 	set := e.ContainerEdits.Mounts
 	if len(set) == 0 && len(e.Remove.Mounts) == 0 {
 		return nil
@@ -239,29 +244,54 @@ func (s *Spec) editMounts(e *Edits) []byte {
 		delete(gone, clean(m.ContainerPath))
 	}
 	l.remove(func(key string) bool { return gone[key] })
+	folders := make(map[string]bool) // those that entries stand below
+	for i := range l.entries {
+		addFolders(folders, l.entries[i].key)
+	}
+	l.grow(len(set))
 	for _, m := range set {
-		o := obj().str("destination", m.ContainerPath)
-		if m.Type != "" {
-			o.str("type", m.Type)
-		}
-		o.str("source", m.HostPath)
-		if len(m.Options) == 0 {
-			o.strs("options", mountOptions)
-		} else {
-			o.strs("options", m.Options)
-		}
-		key, raw := clean(m.ContainerPath), o.bytes()
-		if l.replace(key, raw) {
+		key := clean(m.ContainerPath)
+		if l.has(key) {
+			l.replace(key, appendMount(nil, m))
 			continue
 		}
-		folder := key + "/"
-		below := slices.IndexFunc(l.entries, func(en entry) bool { return !en.gone && strings.HasPrefix(en.key, folder) })
-		if below < 0 {
-			below = len(l.entries)
+		below := len(l.entries)
+		if folders[key] {
+			folder := key + "/"
+			i := slices.IndexFunc(l.entries, func(en entry) bool { return !en.gone && strings.HasPrefix(en.key, folder) })
+			if i >= 0 {
+				below = i
+			}
 		}
-		l.entries = slices.Insert(l.entries, below, entry{key: key, raw: raw})
+		l.insert(below, entry{key: key, mount: m})
+		addFolders(folders, key)
 	}
-	return l.bytes()
+	return l.changed()
+}
+
+// addFolders adds the folders above p, up to the first that is there.
+func addFolders(folders map[string]bool, p string) {
+	for slash := strings.LastIndexByte(p, '/'); slash > 0 && !folders[p[:slash]]; slash = strings.LastIndexByte(p, '/') {
+		p = p[:slash]
+		folders[p] = true
+	}
+	folders["/"] = true
+}
+
+// appendMount appends the element that m is in mounts.
+func appendMount(dst []byte, m *cdi.Mount) []byte {
+	o := builder{append(dst, '{')}
+	o.str("destination", m.ContainerPath)
+	if m.Type != "" {
+		o.str("type", m.Type)
+	}
+	o.str("source", m.HostPath)
+	if len(m.Options) == 0 {
+		o.strs("options", mountOptions)
+	} else {
+		o.strs("options", m.Options)
+	}
+	return o.bytes()
 }
 
 // hookKey tells hooks apart by their path and arguments.
@@ -299,7 +329,7 @@ func (s *Spec) hooks(e *Edits) ([]member, error) {
 			p, _, _ := strings.Cut(key, "\x00")
 			return !added[key] && slices.Contains(remove, RemoveHook{stage, path.Base(p)})
 		})
-		stages = append(stages, member{stage, l.bytes()})
+		stages = append(stages, member{name: stage, raw: l.bytes()})
 	}
 	for _, h := range set {
 		if !slices.Contains(hookNames, h.HookName) {
@@ -350,15 +380,15 @@ type builder struct{ buf []byte }
 func obj() *builder { return &builder{append(make([]byte, 0, 256), '{')} }
 
 func (b *builder) key(name string) *builder {
-	if len(b.buf) > 1 {
+	if b.buf[len(b.buf)-1] != '{' {
 		b.buf = append(b.buf, ',')
 	}
-	b.buf = append(appendString(b.buf, name), ':')
+	b.buf = append(AppendString(b.buf, name), ':')
 	return b
 }
 
 func (b *builder) str(name, v string) *builder {
-	b.key(name).buf = appendString(b.buf, v)
+	b.key(name).buf = AppendString(b.buf, v)
 	return b
 }
 
@@ -378,7 +408,7 @@ func (b *builder) strs(name string, v []string) *builder {
 		if i > 0 {
 			b.buf = append(b.buf, ',')
 		}
-		b.buf = appendString(b.buf, s)
+		b.buf = AppendString(b.buf, s)
 	}
 	b.buf = append(b.buf, ']')
 	return b
@@ -386,9 +416,9 @@ func (b *builder) strs(name string, v []string) *builder {
 
 func (b *builder) bytes() []byte { return append(b.buf, '}') }
 
-// appendString appends s as a JSON string. Unlike encoding/json it leaves <, >
+// AppendString appends s to dst as a JSON string. Unlike encoding/json it leaves <, >
 // and & as they are; what is not UTF-8 becomes U+FFFD.
-func appendString(dst []byte, s string) []byte {
+func AppendString(dst []byte, s string) []byte {
 	const hexDigits = "0123456789abcdef"
 	dst = append(dst, '"')
 	from := 0 // what stands before it is written

@@ -122,11 +122,18 @@ func hook(stage, program string, timeout int, args ...string) *cdi.Hook {
 // (internal/discover/ldconfig.go, getLibraryPaths).
 func libraryFolders(e *Edits) []string {
 	folders := union(nil, e.LdCache.Dirs)
-	var mounted []string
+	seen := make(map[string]bool)
+	for _, f := range folders {
+		seen[f] = true
+	}
 	for _, m := range e.ContainerEdits.Mounts {
-		if ok, _ := path.Match("lib?*.so*", path.Base(m.ContainerPath)); ok {
-			mounted = append(mounted, path.Dir(m.ContainerPath))
+		if ok, _ := path.Match("lib?*.so*", path.Base(m.ContainerPath)); !ok {
+			continue
+		}
+		if f := path.Dir(m.ContainerPath); !seen[f] {
+			seen[f] = true
+			folders = append(folders, f)
 		}
 	}
-	return union(folders, mounted)
+	return folders
 }

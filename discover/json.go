@@ -172,7 +172,8 @@ func (p *parser) document(sh *shape) (node, error) {
 // nodes returns room for n nodes, all absent.
 func (p *parser) nodes(n int) []node {
 	if n > len(p.chunk)-p.used {
-		p.chunk, p.used = make([]node, max(n, 128)), 0
+		// A config.json takes some 150, a manifest some 30.
+		p.chunk, p.used = make([]node, max(n, 32)), 0
 	}
 	room := p.chunk[p.used : p.used+n : p.used+n]
 	p.used += n

@@ -24,8 +24,18 @@ type ModeEdits struct {
 //
 // Variables that two modes append or prepend with the same separator are no
 // conflict: both values are kept.
+//
+// The edits of each part have passed [Edits.Validate], so those of a single one
+// are returned as they are.
 func Merge(parts []ModeEdits) (Edits, error) {
-	m := merger{edits: Edits{ABI: ABI}, claims: make(map[thing]claim)}
+	if len(parts) == 1 {
+		return parts[0].Edits, nil
+	}
+	size := 0
+	for _, part := range parts {
+		size += part.Edits.count()
+	}
+	m := merger{edits: Edits{ABI: ABI}, claims: make(map[thing]claim, size)}
 	for _, part := range parts {
 		m.mode = part.Mode
 		if err := m.add(&part.Edits); err != nil {
@@ -33,6 +43,12 @@ func Merge(parts []ModeEdits) (Edits, error) {
 		}
 	}
 	return m.edits, nil
+}
+
+// consistent returns an error where e sets the same thing twice, differently.
+func (e *Edits) consistent() error {
+	m := merger{claims: make(map[thing]claim, e.count())}
+	return m.add(e)
 }
 
 type merger struct {

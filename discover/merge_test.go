@@ -35,7 +35,7 @@ func TestMergeWithItself(t *testing.T) {
 		if edits(t, doc).Validate() != nil {
 			continue
 		}
-		once, err := discover.Merge([]discover.ModeEdits{{Mode: "one", Edits: edits(t, doc)}})
+		once, err := merge(t, doc, `{"abi":1}`)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -153,7 +153,7 @@ func (w *walker) compact(out []byte) ([]byte, error) {
 		}
 		var members []member
 		err := w.each(func(key string) error {
-			v := append(appendString(nil, key), ':')
+			v := append(AppendString(nil, key), ':')
 			v, err := w.compact(v)
 			members = append(members, member{key, v})
 			return err

@@ -48,8 +48,7 @@ func (e Edits) Validate() error {
 			return err
 		}
 	}
-	_, err := Merge([]ModeEdits{{Edits: e}})
-	return err
+	return e.consistent()
 }
 
 func (e Edits) checkEnv() error {

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -86,6 +88,46 @@ func (r *ContainerRecord) SetEdits(e discover.Edits) {
 			r.Devices = append(r.Devices, ContainerDevice{d.Path, d.Type, d.Major, d.Minor})
 		}
 	}
+}
+
+// JSON returns the record as encoding/json would write it; a test reads it back. In a
+// process that lives for milliseconds the first use of that package costs more
+// than all that is written here.
+func (r *ContainerRecord) JSON() []byte {
+	text := discover.AppendString
+	b := text([]byte(`{"id":`), r.ID)
+	b = text(append(b, `,"bundle":`...), r.Bundle)
+	b = text(append(b, `,"config":`...), r.Config)
+	b = text(append(b, `,"program":`...), r.Program)
+	b = text(append(b, `,"created":`...), r.Created.Format(time.RFC3339Nano))
+	b = strconv.AppendInt(append(b, `,"tookMicros":`...), r.TookMicros, 10)
+	b = append(b, `,"modes":[`...)
+	for i, m := range r.Modes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = text(append(b, `{"mode":`...), m.Mode)
+		b = text(append(b, `,"digest":`...), m.Digest)
+		b = append(strconv.AppendBool(append(b, `,"hit":`...), m.Hit), '}')
+	}
+	b = append(b, `],"edits":{`...)
+	for i, kind := range slices.Sorted(maps.Keys(r.Edits)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(append(text(b, kind), ':'), int64(r.Edits[kind]), 10)
+	}
+	b = append(b, `},"devices":[`...)
+	for i, d := range r.Devices {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = text(append(b, `{"path":`...), d.Path)
+		b = text(append(b, `,"type":`...), d.Type)
+		b = strconv.AppendInt(append(b, `,"major":`...), d.Major, 10)
+		b = append(strconv.AppendInt(append(b, `,"minor":`...), d.Minor, 10), '}')
+	}
+	return append(b, "]}"...)
 }
 
 // CountEdits counts edits by kind, under the names that an edits document has for

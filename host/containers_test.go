@@ -3,12 +3,14 @@
 package host
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +73,25 @@ func TestContainersAreKeptUntilTheyAreRemoved(t *testing.T) {
 	}
 	if err := StoreContainer(state, "big", make([]byte, maxRecord+1)); err == nil {
 		t.Error("a record that nothing would read is stored")
+	}
+}
+
+// What JSON writes, encoding/json reads back, and it is what that would write.
+func TestContainerRecordJSON(t *testing.T) {
+	full := ContainerRecord{ID: "c1", Bundle: "/run/b\"\\\x01\u00e9", Config: "/c", Program: "tenon-runtime",
+		Created: time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC), TookMicros: 17,
+		Modes:   []ContainerMode{{"csv", "sha256:00", true}, {"legacy", "", false}},
+		Edits:   map[string]int{"mounts": 2, "deviceNodes": 1},
+		Devices: []ContainerDevice{{"/dev/a", "c", 195, 0}, {"/dev/b", "b", 8, -1}}}
+	empty := ContainerRecord{Modes: []ContainerMode{}, Edits: map[string]int{}, Devices: []ContainerDevice{}}
+	for _, r := range []ContainerRecord{full, empty} {
+		var back ContainerRecord
+		if err := json.Unmarshal(r.JSON(), &back); err != nil || !reflect.DeepEqual(back, r) {
+			t.Errorf("%v\nwrote %s\nread  %+v", err, r.JSON(), back)
+		}
+		if want, err := json.Marshal(r); err != nil || string(r.JSON()) != string(want) {
+			t.Errorf("%v\nwrote %s\nwant  %s", err, r.JSON(), want)
+		}
 	}
 }
 

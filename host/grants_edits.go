@@ -64,18 +64,18 @@ func (r *Rights) parts() [2]editPart {
 }
 
 // need returns an error unless both the manifest and the administrator have a
-// pattern in a list that ok is true for. thing is the edit, and says at its end
+// pattern in a list that ok is true for. thing names the edit, and says at its end
 // what is missing: "is not granted", with what it is about before it.
-func (r *Rights) need(thing string, list editList, ok func(pattern string) bool) error {
+func (r *Rights) need(thing func() string, list editList, ok func(pattern string) bool) error {
 	for _, part := range r.parts() {
 		patterns := list.of(part.g)
 		switch {
 		case slices.ContainsFunc(patterns, ok):
 		case len(patterns) == 0:
-			return fmt.Errorf("%s is not granted; %s no %s", thing, part.who, list.plural)
+			return fmt.Errorf("%s is not granted; %s no %s", thing(), part.who, list.plural)
 		default:
 			words := strings.Fields(list.plural + " " + list.between)
-			return fmt.Errorf("%s is not granted; %s %s %s", thing, part.who, strings.Join(words, " "), few(patterns))
+			return fmt.Errorf("%s is not granted; %s %s %s", thing(), part.who, strings.Join(words, " "), few(patterns))
 		}
 	}
 	return nil
@@ -95,28 +95,34 @@ func few(patterns []string) string {
 }
 
 // allow returns an error unless both grant a kind of edit as a whole.
-func (r *Rights) allow(thing string, granted func(*EditGrants) bool, plural string) error {
+func (r *Rights) allow(thing func() string, granted func(*EditGrants) bool, plural string) error {
 	for _, part := range r.parts() {
 		if !granted(part.g) {
-			return fmt.Errorf("%s is not granted; %s no %s", thing, part.who, plural)
+			return fmt.Errorf("%s is not granted; %s no %s", thing(), part.who, plural)
 		}
 	}
 	return nil
 }
 
-func (r *Rights) name(thing string, list editList, name string) error {
+// nth is the thing that an error is about: an edit, by its list and number, and
+// what it names. It is made when there is an error.
+func nth(list string, i int, name string) func() string {
+	return func() string { return fmt.Sprintf("%s[%d]: %s:", list, i, Shown(name)) }
+}
+
+func (r *Rights) name(thing func() string, list editList, name string) error {
 	return r.need(thing, list, func(p string) bool { return matchPattern(p, name, false) })
 }
 
 func (r *Rights) checkNames(e *discover.Edits) error {
 	for i, kv := range e.ContainerEdits.Env {
 		name, _, _ := strings.Cut(kv, "=")
-		if err := r.name(fmt.Sprintf("env[%d]: %s:", i, Shown(name)), envList, name); err != nil {
+		if err := r.name(nth("env", i, name), envList, name); err != nil {
 			return err
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(e.Annotations)) {
-		if err := r.name("annotations: "+Shown(key)+":", annotations, key); err != nil {
+		if err := r.name(func() string { return "annotations: " + Shown(key) + ":" }, annotations, key); err != nil {
 			return err
 		}
 	}
@@ -125,21 +131,22 @@ func (r *Rights) checkNames(e *discover.Edits) error {
 
 func (r *Rights) checkDevices(e *discover.Edits) error {
 	for i, d := range e.ContainerEdits.DeviceNodes {
-		at := fmt.Sprintf("deviceNodes[%d]: ", i)
-		if err := r.name(at+Shown(d.Path)+":", deviceList, d.Path); err != nil {
+		if err := r.name(nth("deviceNodes", i, d.Path), deviceList, d.Path); err != nil {
 			return err
 		}
 		hostPath := cmp.Or(d.HostPath, d.Path)
-		if err := r.node(at+Shown(hostPath)+":", d, hostPath); err != nil {
+		if err := r.node(nth("deviceNodes", i, hostPath), d, hostPath); err != nil {
 			return err
 		}
 	}
 	for i, rule := range e.DeviceRules {
-		minor := fmt.Sprint(rule.Minor)
-		if rule.Minor < 0 {
-			minor = "*"
+		thing := func() string {
+			minor := fmt.Sprint(rule.Minor)
+			if rule.Minor < 0 {
+				minor = "*"
+			}
+			return fmt.Sprintf("deviceRules[%d]: %s %d:%s:", i, rule.Type, rule.Major, minor)
 		}
-		thing := fmt.Sprintf("deviceRules[%d]: %s %d:%s:", i, rule.Type, rule.Major, minor)
 		err := r.need(thing, ruleList, func(p string) bool {
 			g, ok := parseRule(p)
 			return ok && g.kind == rule.Type && g.major == rule.Major && (g.minor < 0 || g.minor == rule.Minor)
@@ -153,7 +160,7 @@ func (r *Rights) checkDevices(e *discover.Edits) error {
 
 // node holds where a device is on the host against the rights. A block device
 // needs a grant that is its own path, no pattern.
-func (r *Rights) node(thing string, d *cdi.DeviceNode, hostPath string) error {
+func (r *Rights) node(thing func() string, d *cdi.DeviceNode, hostPath string) error {
 	return r.need(thing, deviceList, func(p string) bool {
 		return r.onHost(hostPath, func(hostPath string) bool {
 			return p == hostPath || d.Type != "b" && matchPattern(p, hostPath, false)
@@ -172,11 +179,10 @@ func (r *Rights) onHost(p string, ok func(string) bool) bool {
 
 func (r *Rights) checkMounts(e *discover.Edits) error {
 	for i, m := range e.ContainerEdits.Mounts {
-		at := fmt.Sprintf("mounts[%d]: ", i)
-		if err := r.source(at+Shown(m.HostPath)+":", m, m.HostPath); err != nil {
+		if err := r.source(nth("mounts", i, m.HostPath), m, m.HostPath); err != nil {
 			return err
 		}
-		err := r.need(at+Shown(m.ContainerPath)+":", toList, func(p string) bool { return matchPattern(p, m.ContainerPath, true) })
+		err := r.need(nth("mounts", i, m.ContainerPath), toList, func(p string) bool { return matchPattern(p, m.ContainerPath, true) })
 		if err != nil {
 			return err
 		}
@@ -185,14 +191,14 @@ func (r *Rights) checkMounts(e *discover.Edits) error {
 }
 
 // source holds where a mount comes from against the rights.
-func (r *Rights) source(thing string, m *cdi.Mount, hostPath string) error {
+func (r *Rights) source(thing func() string, m *cdi.Mount, hostPath string) error {
 	within := func(p string) bool {
 		return r.onHost(hostPath, func(hostPath string) bool { return matchPattern(p, hostPath, true) })
 	}
 	if err := r.need(thing, fromList, within); err != nil || !writable(m) {
 		return err
 	}
-	return r.need(thing+" without the option ro", writableList, within)
+	return r.need(func() string { return thing() + " without the option ro" }, writableList, within)
 }
 
 // writable reports whether a mount lets the container write: rw takes ro back,
@@ -210,12 +216,12 @@ func (r *Rights) checkOthers(e *discover.Edits) error {
 		return errors.New("hooks[0]: a hook with a path of its own is granted to no module; use symlinks, ldcache or builtinHooks")
 	}
 	for i, d := range c.NetDevices {
-		if err := r.name(fmt.Sprintf("netDevices[%d]: %s:", i, Shown(d.HostInterfaceName)), netList, d.HostInterfaceName); err != nil {
+		if err := r.name(nth("netDevices", i, d.HostInterfaceName), netList, d.HostInterfaceName); err != nil {
 			return err
 		}
 	}
 	for i, l := range e.Symlinks {
-		at := fmt.Sprintf("symlinks[%d]: %s:", i, Shown(l.Link))
+		at := nth("symlinks", i, l.Link)
 		if err := r.allow(at, func(g *EditGrants) bool { return g.Symlinks }, "links"); err != nil {
 			return err
 		}
@@ -224,12 +230,11 @@ func (r *Rights) checkOthers(e *discover.Edits) error {
 		}
 	}
 	for i, h := range e.BuiltinHooks {
-		at := fmt.Sprintf("builtinHooks[%d]: ", i)
-		if err := r.name(at+Shown(h.Name)+":", builtinList, h.Name); err != nil {
+		if err := r.name(nth("builtinHooks", i, h.Name), builtinList, h.Name); err != nil {
 			return err
 		}
 		if p, ok := h.Args["path"]; ok {
-			if err := r.hookPath(at+Shown(p)+":", p); err != nil {
+			if err := r.hookPath(nth("builtinHooks", i, p), p); err != nil {
 				return err
 			}
 		}
@@ -244,7 +249,7 @@ func (r *Rights) checkOthers(e *discover.Edits) error {
 		{map[bool]string{true: "intelRdt:"}[c.IntelRdt != nil], func(g *EditGrants) bool { return g.IntelRdt }, "share of cache or memory bandwidth"},
 	} {
 		if kind.first != "" {
-			if err := r.allow(kind.first, kind.granted, kind.plural); err != nil {
+			if err := r.allow(func() string { return kind.first }, kind.granted, kind.plural); err != nil {
 				return err
 			}
 		}
@@ -262,7 +267,7 @@ func first[T any](at string, list []T) string {
 // hookPath holds a path that a built-in hook changes in the container against
 // the rights: it is one that the module may mount to, a device that it may
 // give, or a folder on the way to one.
-func (r *Rights) hookPath(thing, path string) error {
+func (r *Rights) hookPath(thing func() string, path string) error {
 	onTheWay := func(g *EditGrants) bool {
 		return slices.ContainsFunc(g.Devices, func(p string) bool { return reaches(p, path) })
 	}
@@ -284,7 +289,7 @@ func (r *Rights) checkRemove(e *discover.Edits) error {
 		{"devices", e.Remove.Devices, deviceList, false},
 	} {
 		for i, s := range kind.edits {
-			at := fmt.Sprintf("remove.%s[%d]: %s:", kind.name, i, Shown(s))
+			at := nth("remove."+kind.name, i, s)
 			if err := r.need(at, removeList, func(p string) bool { return p == kind.name }); err != nil {
 				return err
 			}
@@ -294,7 +299,7 @@ func (r *Rights) checkRemove(e *discover.Edits) error {
 		}
 	}
 	for i, h := range e.Remove.Hooks {
-		if err := r.name(fmt.Sprintf("remove.hooks[%d]: %s:", i, Shown(h.Base)), hookList, h.Base); err != nil {
+		if err := r.name(nth("remove.hooks", i, h.Base), hookList, h.Base); err != nil {
 			return err
 		}
 	}

@@ -18,43 +18,43 @@ import (
 // a file that is not on the file system of /.
 type mountTable struct {
 	read bool
-	root uint64 // id of the mount that is /
+	root mountID // of /
 	list []mountPoint
 }
 
 // mountPoint is a line of mountinfo: proc_pid_mountinfo(5).
 type mountPoint struct {
-	id     uint64
+	id     mountID
 	device string // major:minor
 	root   string // the part of the file system that is mounted
 	at     string
 }
 
-// secret reports whether n, found at hostPath, is a secret of the machine or its
-// users that the floor has under another path. Of the floor only /etc, /home and
+// secret reports whether n, found at the path that a root's prefix and a path
+// inside make, is a secret of the machine or its users that the floor has under
+// another path. Of the floor only /etc, /home and
 // /root are looked for: the rest is not files that a mount could show elsewhere, or
 // is what engines mount all the time. Linux before 5.8 does not tell the mount
 // of a file, and then nothing is known here.
-func (t *mountTable) secret(n *node, hostPath string) bool {
-	id, ok := mountOf(n.fd)
-	if !ok {
+func (t *mountTable) secret(n *node, prefix, inside string) bool {
+	if n.mount == 0 {
 		return false
 	}
 	if !t.read {
 		t.read = true
 		if fd, err := openatRetry(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC); err == nil {
-			t.root, _ = mountOf(fd)
+			t.root = mountOf(fd)
 			unix.Close(fd)
 		}
 	}
-	if id == t.root {
+	if n.mount == t.root {
 		return false
 	}
 	if t.list == nil {
 		text, _ := os.ReadFile("/proc/self/mountinfo") // unreadable: no other name is known
 		t.list = parseMounts(string(text))
 	}
-	for _, p := range t.aliases(id, hostPath) {
+	for _, p := range t.aliases(n.mount, prefix+inside) {
 		first, _, _ := strings.Cut(p[1:], "/")
 		if (first == "etc" || first == "home" || first == "root") && discover.ForbiddenQuery(p) {
 			return true
@@ -64,7 +64,7 @@ func (t *mountTable) secret(n *node, hostPath string) bool {
 }
 
 // aliases are the other paths of what lies at p on the mount with an id.
-func (t *mountTable) aliases(id uint64, p string) (list []string) {
+func (t *mountTable) aliases(id mountID, p string) (list []string) {
 	for _, m := range t.list {
 		if m.id != id || !isBelow(p, m.at) {
 			continue
@@ -79,10 +79,24 @@ func (t *mountTable) aliases(id uint64, p string) (list []string) {
 	return list
 }
 
-func mountOf(fd int) (id uint64, ok bool) {
+// mountID tells the mounts of the machine apart: stx_mnt_id of statx(2). It is 0
+// where that is not known; the kernel gives 0 to a mount of its own that no path
+// leads to.
+type mountID uint64
+
+func mountOf(fd int) mountID {
 	var st unix.Statx_t
-	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st)
-	return st.Mnt_id, err == nil && st.Mask&unix.STATX_MNT_ID != 0
+	if unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st) != nil {
+		return 0
+	}
+	return mountIDOf(&st)
+}
+
+func mountIDOf(st *unix.Statx_t) mountID {
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0
+	}
+	return mountID(st.Mnt_id)
 }
 
 // parseMounts reads mountinfo; lines that it does not understand are left out.
@@ -95,7 +109,7 @@ func parseMounts(text string) []mountPoint {
 		}
 		id, err := strconv.ParseUint(f[0], 10, 64)
 		if root, at := unescaped(f[3]), unescaped(f[4]); err == nil && strings.HasPrefix(root, "/") && strings.HasPrefix(at, "/") {
-			list = append(list, mountPoint{id, f[2], root, at})
+			list = append(list, mountPoint{mountID(id), f[2], root, at})
 		}
 	}
 	return list

@@ -310,7 +310,7 @@ broken
 x 1 8:1 / / rw
 `)}
 	for _, test := range []struct {
-		id   uint64
+		id   mountID
 		p    string
 		want []string
 	}{

@@ -162,5 +162,5 @@ func (c *Config) RightsDigest(mode string) ([sha256.Size]byte, error) {
 	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("mode %s: %w", mode, err)
 	}
-	return sha256.Sum256(fmt.Appendf(nil, "%q %q", i.Manifest, i.Accepted)), nil
+	return sha256.Sum256(appendText(appendText(nil, i.Manifest), i.Accepted)), nil
 }

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tenon-runtime/tenon/discover"
 	"github.com/tenon-runtime/tenon/ldcache"
 )
@@ -77,12 +75,13 @@ type Run struct {
 	mounted mountTable
 	log     *slog.Logger
 
-	memo     map[question]reply
-	plain    map[place]unix.Stat_t            // what realpath found where the path says
-	pseudo   map[uint64]bool                  // by device number: procfs and sysfs
-	answered int                              // bytes of all answers
-	caches   [rootCount]func() *ldcache.Cache // ld.so.cache of each root, read once
-	spent    string                           // the limit that ended the run's queries
+	memo      map[question]reply
+	last      seen                             // what was looked at last
+	pseudo    map[uint64]bool                  // by device number: procfs and sysfs
+	questions int                              // different questions
+	answered  int                              // bytes of all answers
+	caches    [rootCount]func() *ldcache.Cache // ld.so.cache of each root, read once
+	spent     string                           // the limit that ended the run's queries
 }
 
 // queryOf is the query table: which roots an op takes, one bit each, and how it
@@ -126,24 +125,40 @@ func queryOf(op uint32) (roots uint, answer func(*Run, question) ([]byte, int32)
 
 const anyRoot = 1<<rootHost | 1<<rootContainer | 1<<rootDriver
 
-// query answers one question. It is all that stands between a module and the
-// machine: grants, limits and the promise that an answer does not change during
-// a run are kept here. The answer belongs to the run; nobody may change it.
+// Query answers one question. It and QueryOnce are all that stands between a
+// module and the machine: grants, limits and the promise that an answer does not
+// change during a run are kept here. The answer belongs to the run; nobody may
+// change it.
 func (r *Run) Query(op, root uint32, key string) ([]byte, int32) {
+	q := question{op, root, key}
+	if known, ok := r.memo[q]; ok && r.spent == "" {
+		return known.answer, known.code
+	}
+	answer, code := r.QueryOnce(op, root, key)
+	if r.spent == "" && validKey(key) {
+		r.memo[q] = reply{answer, code}
+	}
+	return answer, code
+}
+
+func validKey(key string) bool {
+	return len(key) <= MaxKey && utf8.ValidString(key) && strings.IndexByte(key, 0) < 0
+}
+
+// QueryOnce is Query for who asks no question twice: it forgets what it answered.
+func (r *Run) QueryOnce(op, root uint32, key string) ([]byte, int32) {
 	if r.spent != "" {
 		return nil, CodeSpent
 	}
-	if len(key) > MaxKey || !utf8.ValidString(key) || strings.IndexByte(key, 0) >= 0 {
+	if !validKey(key) {
 		return nil, CodeInvalid
 	}
 	q := question{op, root, key}
-	if known, ok := r.memo[q]; ok {
-		return known.answer, known.code
-	}
-	if len(r.memo) >= r.config.Limits.Queries {
+	if r.questions >= r.config.Limits.Queries {
 		r.spent = fmt.Sprintf("asked more than the %d queries a run may ask", r.config.Limits.Queries)
 		return nil, CodeSpent
 	}
+	r.questions++
 	answer, code := r.ask(q)
 	if len(answer) > r.config.Limits.AnswerBytes {
 		code = CodeTooLarge
@@ -155,7 +170,6 @@ func (r *Run) Query(op, root uint32, key string) ([]byte, int32) {
 		r.spent = fmt.Sprintf("was answered more than the %d bytes a run may be", r.config.Limits.AnswersBytes)
 		return nil, CodeSpent
 	}
-	r.memo[q] = reply{answer, code}
 	return answer, code
 }
 

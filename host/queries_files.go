@@ -5,10 +5,10 @@ package host
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -35,26 +35,37 @@ type place struct {
 	path string
 }
 
-// find resolves the path of a query. Every query that looks at the machine
-// comes by here: grants are held against the path as asked and as resolved.
-func (r *Run) find(op, rootNumber uint32, p string, follow bool) (*node, int32) {
-	return r.lookup(rootNumber, p, follow, func(p string) bool { return r.grantedPath(op, rootNumber, p) })
+// seen is what was found at a place, a link not followed.
+type seen struct {
+	at   place
+	stat unix.Stat_t
 }
 
-func (r *Run) lookup(rootNumber uint32, p string, follow bool, granted func(string) bool) (*node, int32) {
+// find resolves the path of a query. Every query that looks at the machine
+// comes by here: grants are held against the path as asked and as resolved.
+func (r *Run) find(op, rootNumber uint32, p string, follow bool) (node, int32) {
+	return r.resolve((*root).lookup, rootNumber, p, follow, func(p string) bool { return r.grantedPath(op, rootNumber, p) })
+}
+
+// look is find for who needs no descriptor.
+func (r *Run) look(op, rootNumber uint32, p string, follow bool) (node, int32) {
+	return r.resolve((*root).look, rootNumber, p, follow, func(p string) bool { return r.grantedPath(op, rootNumber, p) })
+}
+
+func (r *Run) resolve(find func(*root, string, bool) (node, error), rootNumber uint32, p string, follow bool, granted func(string) bool) (node, int32) {
 	if !cleanAbs(p) {
-		return nil, CodeInvalid
+		return node{}, CodeInvalid
 	}
 	if !granted(p) {
-		return nil, CodeDenied
+		return node{}, CodeDenied
 	}
-	n, err := r.roots[rootNumber].lookup(p, follow)
+	n, err := find(r.roots[rootNumber], p, follow)
 	if err != nil {
-		return nil, codeOf(err)
+		return node{}, codeOf(err)
 	}
-	if !granted(n.real) || rootNumber != rootContainer && r.mounted.secret(n, r.roots[rootNumber].prefix+n.real) {
+	if n.real != p && !granted(n.real) || rootNumber != rootContainer && r.mounted.secret(&n, r.roots[rootNumber].prefix, n.real) {
 		n.close()
-		return nil, CodeDenied
+		return node{}, CodeDenied
 	}
 	return n, CodeOK
 }
@@ -93,16 +104,15 @@ const statSize = 32
 //	20  u32 minor, of a device, else 0
 //	24  u64 size of a regular file or link, else 0; 0 on procfs and sysfs
 func (r *Run) statPath(q question) ([]byte, int32) {
-	st, known := r.plain[place{q.root, q.key}]
-	if !known || !r.grantedPath(q.op, q.root, q.key) {
-		n, code := r.find(q.op, q.root, q.key, false)
+	if q.key == "" || r.last.at != (place{q.root, q.key}) || !r.grantedPath(q.op, q.root, q.key) {
+		n, code := r.look(q.op, q.root, q.key, false)
 		if code != CodeOK {
 			return nil, code
 		}
-		r.pseudoFile(n)
-		st = n.stat
+		r.last = seen{place{q.root, q.key}, n.stat}
 		n.close()
 	}
+	st := &r.last.stat
 	b := make([]byte, statSize)
 	b[0] = typeByte(st.Mode)
 	binary.LittleEndian.PutUint32(b[4:], st.Mode&0o7777)
@@ -113,20 +123,32 @@ func (r *Run) statPath(q question) ([]byte, int32) {
 		binary.LittleEndian.PutUint32(b[16:], unix.Major(uint64(st.Rdev)))
 		binary.LittleEndian.PutUint32(b[20:], unix.Minor(uint64(st.Rdev)))
 	case 'f', 'l':
-		if !r.pseudo[uint64(st.Dev)] {
+		if pseudo, code := r.pseudoFile(q); code != CodeOK {
+			return nil, code
+		} else if !pseudo {
 			binary.LittleEndian.PutUint64(b[24:], uint64(st.Size))
 		}
 	}
 	return b, CodeOK
 }
 
-// pseudoFile notes whether n is on procfs or sysfs, where sizes mean nothing.
-// One file system has one device number.
-func (r *Run) pseudoFile(n *node) {
-	dev := uint64(n.stat.Dev)
-	if _, known := r.pseudo[dev]; !known {
-		r.pseudo[dev] = onFileSystem(n.fd, unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC)
+// pseudoFile reports whether what was seen last, by question q, is on procfs or
+// sysfs, where sizes mean nothing. One file system has one device number, so only
+// the first file of each is asked.
+func (r *Run) pseudoFile(q question) (pseudo bool, code int32) {
+	dev := uint64(r.last.stat.Dev)
+	pseudo, known := r.pseudo[dev]
+	if known {
+		return pseudo, CodeOK
 	}
+	n, code := r.find(q.op, q.root, q.key, false)
+	if code != CodeOK {
+		return false, code // gone meanwhile
+	}
+	defer n.close()
+	pseudo = onFileSystem(n.fd, unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC)
+	r.pseudo[uint64(n.stat.Dev)] = pseudo
+	return pseudo, CodeOK
 }
 
 // readDir answers with the entries of a folder sorted by the bytes of their
@@ -139,7 +161,7 @@ func (r *Run) readDir(q question) ([]byte, int32) {
 	}
 	defer n.close()
 	visits := r.config.Limits.GlobEntries
-	entries, code := r.entries(n, &visits)
+	entries, code := r.entries(&n, &visits)
 	answer := []byte{}
 	for _, e := range entries {
 		answer = append(append(append(answer, typeByte(e.kind)), e.name...), 0)
@@ -162,7 +184,7 @@ func (r *Run) entries(n *node, visits *int) ([]entry, int32) {
 		return nil, codeOf(err)
 	}
 	// Where the file system does not tell types, ReadDir looks at NAME/ENTRY.
-	f := os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
+	f := os.NewFile(uintptr(fd), "/proc/self/fd/"+strconv.Itoa(fd))
 	defer f.Close()
 	list, err := f.ReadDir(*visits + 1)
 	if len(list) > *visits {
@@ -265,17 +287,14 @@ func (r *Run) readLink(q question) ([]byte, int32) {
 }
 
 func (r *Run) realPath(q question) ([]byte, int32) {
-	n, code := r.find(q.op, q.root, q.key, true)
+	n, code := r.look(q.op, q.root, q.key, true)
 	if code != CodeOK {
 		return nil, code
 	}
 	defer n.close()
-	// Modes ask where a file really is, and then what it is. Where no link was
-	// met, that is known now: it is one moment of the machine, looked at once.
-	if n.real == q.key {
-		r.pseudoFile(n)
-		r.plain[place{q.root, q.key}] = n.stat
-	}
+	// Modes ask where a file really is, and then what it is: what it is there is
+	// known now. It is one moment of the machine, looked at once.
+	r.last = seen{place{q.root, n.real}, n.stat}
 	return []byte(n.real), CodeOK
 }
 
@@ -304,7 +323,7 @@ func (r *Run) which(q question) ([]byte, int32) {
 		return nil, CodeDenied
 	}
 	for _, p := range candidates {
-		n, code := r.lookup(q.root, p, true, granted)
+		n, code := r.resolve((*root).look, q.root, p, true, granted)
 		switch code {
 		case CodeOK:
 			runs := n.kind() == unix.S_IFREG && n.stat.Mode&0o111 != 0

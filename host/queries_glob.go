@@ -81,11 +81,11 @@ func (g *globbing) match(base string, segments []string) int32 {
 		}
 		return g.keep(base)
 	}
-	n, code := g.run.lookup(g.root, cmp.Or(base, "/"), true, func(p string) bool { return g.run.grantedFolder(g.op, g.root, p) })
+	n, code := g.run.resolve((*root).lookup, g.root, cmp.Or(base, "/"), true, func(p string) bool { return g.run.grantedFolder(g.op, g.root, p) })
 	if code != CodeOK {
 		return noMatch(code)
 	}
-	entries, code := g.run.entries(n, &g.visits)
+	entries, code := g.run.entries(&n, &g.visits)
 	n.close()
 	if code == CodeWrongType {
 		return CodeOK
@@ -112,7 +112,7 @@ func (g *globbing) match(base string, segments []string) int32 {
 
 // keep adds a path whose last segment is literal, if it is there.
 func (g *globbing) keep(p string) int32 {
-	n, code := g.run.find(g.op, g.root, p, false)
+	n, code := g.run.look(g.op, g.root, p, false)
 	if code != CodeOK {
 		return noMatch(code)
 	}

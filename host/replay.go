@@ -87,7 +87,7 @@ func Replay(c Config, state, mode string, run *Run) TraceWalk {
 	if err != nil {
 		return TraceWalk{Miss: err}
 	}
-	return Traces{filepath.Join(state, "traces")}.Lookup(key, run.Query)
+	return Traces{filepath.Join(state, "traces")}.Lookup(key, run.QueryOnce)
 }
 
 // Peek is [Replay] for who only wants to know. It changes nothing, and never says

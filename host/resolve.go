@@ -62,7 +62,7 @@ func Resolve(c Config, mode string, e *discover.Edits) error {
 func (s *resolver) resolve(e *discover.Edits) error {
 	gids := &e.ContainerEdits.AdditionalGIDs
 	for i, m := range e.ContainerEdits.Mounts {
-		if err := s.source(fmt.Sprintf("mounts[%d]", i), m); err != nil {
+		if err := s.source(func() string { return fmt.Sprintf("mounts[%d]", i) }, m); err != nil {
 			return err
 		}
 	}
@@ -119,7 +119,8 @@ func (s *resolver) device(d *cdi.DeviceNode) (gid uint32, err error) {
 		return 0, fmt.Errorf("%s: is a device of type %s, and the mode says %s", p, kind, Shown(d.Type))
 	}
 	if real != p {
-		if err := s.rights.node(Shown(p)+": leads to "+Shown(real)+", which", d, s.asConfigured(real)); err != nil {
+		thing := func() string { return Shown(p) + ": leads to " + Shown(real) + ", which" }
+		if err := s.rights.node(thing, d, s.asConfigured(real)); err != nil {
 			return 0, err
 		}
 		d.HostPath = real

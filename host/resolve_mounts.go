@@ -3,6 +3,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -27,12 +28,18 @@ type resolver struct {
 func newResolver(c Config, rights *Rights) (*resolver, error) {
 	s := &resolver{config: c, rights: rights, trusted: map[string]bool{}}
 	var err error
-	if s.host, err = openRoot("/"); err == nil && c.DriverRoot != "/" && c.DriverRoot != "" {
+	if s.host, err = openRoot("/"); err != nil {
+		return nil, err
+	}
+	s.host.hold()
+	if c.DriverRoot != "/" && c.DriverRoot != "" {
 		if s.driver, err = openRoot(c.DriverRoot); err != nil {
 			s.host.close()
+			return nil, err
 		}
+		s.driver.hold()
 	}
-	return s, err
+	return s, nil
 }
 
 func (s *resolver) close() {
@@ -43,42 +50,48 @@ func (s *resolver) close() {
 }
 
 // lookup finds a path of the host, and where it really is there.
-func (s *resolver) lookup(p string, follow bool) (n *node, real string, err error) {
-	r := s.host
+func (s *resolver) lookup(p string, follow bool) (n node, real string, err error) {
+	r, inside := s.host, p
 	if s.driver != nil && isBelow(p, s.config.DriverRoot) {
-		r, p = s.driver, path.Join("/", strings.TrimPrefix(p, s.config.DriverRoot))
+		r, inside = s.driver, cmp.Or(strings.TrimPrefix(p, s.config.DriverRoot), "/")
 	}
-	if n, err = r.lookup(p, follow); err != nil {
-		return nil, "", err
+	if n, err = r.look(inside, follow); err != nil {
+		return node{}, "", err
+	}
+	if n.real == inside && strings.HasPrefix(p, r.prefix) && p[len(r.prefix):] == inside {
+		return n, p, nil // as most often, so that no text is made
 	}
 	return n, path.Join("/", r.prefix, n.real), nil
 }
 
 // source puts the real path of a mount's source into m, so that the low-level
 // runtime follows no link, and refuses what no container may see, what anybody
-// but root could exchange until it is mounted, and what is not granted.
-func (s *resolver) source(at string, m *cdi.Mount) error {
+// but root could exchange until it is mounted, and what is not granted. at names
+// the mount in an error.
+func (s *resolver) source(at func() string, m *cdi.Mount) error {
 	n, real, err := s.lookup(m.HostPath, true)
 	if absent(err) {
-		return fmt.Errorf("%s: %s: does not exist on this machine", at, Shown(m.HostPath))
+		return fmt.Errorf("%s: %s: does not exist on this machine", at(), Shown(m.HostPath))
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %s: %w", at, Shown(m.HostPath), err)
+		return fmt.Errorf("%s: %s: %w", at(), Shown(m.HostPath), err)
 	}
 	defer n.close()
-	thing := at + ": " + Shown(m.HostPath) + ":"
-	if real != m.HostPath {
-		thing += " leads to " + Shown(real) + ", which"
+	thing := func() string {
+		if real == m.HostPath {
+			return at() + ": " + Shown(real) + ":"
+		}
+		return at() + ": " + Shown(m.HostPath) + ": leads to " + Shown(real) + ", which"
 	}
 	switch n.kind() {
 	case unix.S_IFREG, unix.S_IFDIR, unix.S_IFSOCK:
 	case unix.S_IFCHR, unix.S_IFBLK:
-		return fmt.Errorf("%s is a device; name it in deviceNodes", thing)
+		return fmt.Errorf("%s is a device; name it in deviceNodes", thing())
 	default:
-		return fmt.Errorf("%s is neither a file, a folder nor a socket", thing)
+		return fmt.Errorf("%s is neither a file, a folder nor a socket", thing())
 	}
-	if discover.ForbiddenSource(real) || discover.ForbiddenSource(n.real) || s.mounted.secret(n, real) {
-		return fmt.Errorf("%s is not for modes to mount", thing)
+	if discover.ForbiddenSource(real) || discover.ForbiddenSource(n.real) || s.mounted.secret(&n, "", real) {
+		return fmt.Errorf("%s is not for modes to mount", thing())
 	}
 	if real != m.HostPath {
 		if err := s.rights.source(thing, m, s.asConfigured(real)); err != nil {
@@ -86,7 +99,7 @@ func (s *resolver) source(at string, m *cdi.Mount) error {
 		}
 	}
 	if err := s.trust(path.Dir(real), real); err != nil {
-		return fmt.Errorf("%s: %w", at, err)
+		return fmt.Errorf("%s: %w", at(), err)
 	}
 	m.HostPath = real
 	return nil

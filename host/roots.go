@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,8 +28,9 @@ const (
 // inside, whatever whoever owns the folder makes of it meanwhile. A root that
 // does not exist has fd -1, and nothing is found in it.
 type root struct {
-	fd     int
-	prefix string // path of the root; "" for /
+	fd      int
+	prefix  string         // path of the root; "" for /
+	folders map[string]int // see glance; nil where it is not for this root
 }
 
 // openRoot opens the folder dir, "" or a missing one being an empty root.
@@ -55,35 +57,43 @@ func (r *root) close() {
 	if r.fd >= 0 {
 		unix.Close(r.fd)
 	}
+	r.closeFolders()
 }
 
 // node is one thing found below a root: a descriptor that can only be looked at
 // (O_PATH), its fstat, and where it really is, as seen from the root.
 type node struct {
-	fd   int
-	stat unix.Stat_t
-	real string
+	fd    int // -1 where it was only glanced at
+	stat  unix.Stat_t
+	mount mountID
+	real  string
 }
 
-func (n *node) close()       { unix.Close(n.fd) }
+func (n *node) close() {
+	if n.fd >= 0 {
+		unix.Close(n.fd)
+	}
+}
+
 func (n *node) kind() uint32 { return n.stat.Mode & unix.S_IFMT }
 
 // lookup finds p, an absolute path, below the root. Where follow is false, a
 // link in the last place is the thing itself. Errors are those of the kernel,
 // and [unix.ENOENT] also stands for a root that is not there.
-func (r *root) lookup(p string, follow bool) (*node, error) {
+func (r *root) lookup(p string, follow bool) (node, error) {
 	if r.fd < 0 {
-		return nil, unix.ENOENT
+		return node{}, unix.ENOENT
 	}
 	fd, straight, err := r.open(p, follow)
 	if err != nil {
-		return nil, err
+		return node{}, err
 	}
-	n := &node{fd: fd}
+	n := node{fd: fd}
 	if err := unix.Fstat(fd, &n.stat); err != nil {
 		n.close()
-		return nil, err
+		return node{}, err
 	}
+	n.mount = mountOf(fd)
 	if straight {
 		n.real = p
 		return n, nil
@@ -91,12 +101,12 @@ func (r *root) lookup(p string, follow bool) (*node, error) {
 	where, err := pathOf(fd)
 	if err != nil {
 		n.close()
-		return nil, err
+		return node{}, err
 	}
 	inside, ok := strings.CutPrefix(where, r.prefix)
 	if n.stat.Nlink == 0 && strings.HasSuffix(where, " (deleted)") || !ok || inside != "" && inside[0] != '/' {
 		n.close() // deleted or moved out meanwhile
-		return nil, unix.ENOENT
+		return node{}, unix.ENOENT
 	}
 	if n.real = inside; inside == "" {
 		n.real = "/"
@@ -110,8 +120,9 @@ const resolveDeadline = 100 * time.Millisecond
 
 // open resolves p below the root, and reports whether that met no link, so that
 // p is where the thing is. It asks for that first: most paths have none, and to
-// ask procfs where a descriptor leads costs more than to open it. Linux before 5.6 has no openat2, and then
-// walk does the same step by step: Jetson boards of JetPack 4 run Linux 4.9.
+// ask procfs where a descriptor leads costs more than to open it. Linux before
+// 5.6 has no openat2, and then walk does the same step by step: Jetson boards of
+// JetPack 4 run Linux 4.9.
 func (r *root) open(p string, follow bool) (fd int, straight bool, err error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
@@ -218,7 +229,7 @@ func pathOf(fd int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return readlink(proc, fmt.Sprintf("self/fd/%d", fd))
+	return readlink(proc, "self/fd/"+strconv.Itoa(fd))
 }
 
 // readlink reads the link name below the folder dir, or the link that dir is

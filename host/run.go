@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tenon-runtime/tenon/discover"
 	"github.com/tenon-runtime/tenon/ldcache"
 )
@@ -63,14 +61,16 @@ func NewRun(c Config, mode string, req *discover.Request, containerRoot string, 
 
 // newRun is NewRun with the rights of the run, whatever is installed.
 func newRun(c Config, mode string, rights *Rights, req *discover.Request, containerRoot string, log *slog.Logger) (*Run, error) {
-	r := &Run{config: c, mode: mode, request: req, rights: rights, log: log, memo: map[question]reply{},
-		plain: map[place]unix.Stat_t{}, pseudo: map[uint64]bool{}}
+	r := &Run{config: c, mode: mode, request: req, rights: rights, log: log, memo: map[question]reply{}, pseudo: map[uint64]bool{}}
 	folders := [rootCount]string{rootHost: "/", rootContainer: containerRoot, rootDriver: c.DriverRoot}
 	for i, folder := range folders {
 		root, err := openRoot(folder)
 		if err != nil {
 			r.Close()
 			return nil, err
+		}
+		if i != rootContainer {
+			root.hold()
 		}
 		r.roots[i] = root
 		r.caches[i] = sync.OnceValue(func() *ldcache.Cache { return r.readCache(uint32(i)) })
@@ -88,7 +88,7 @@ func (r *Run) Close() {
 }
 
 // Asked is how many different questions were asked.
-func (r *Run) Asked() int { return len(r.memo) }
+func (r *Run) Asked() int { return r.questions }
 
 // Spent says which limit ended the queries of the run; "" for none.
 func (r *Run) Spent() string { return r.spent }

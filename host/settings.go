@@ -5,8 +5,8 @@ package host
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -67,7 +67,7 @@ func settingsName(program string, environ []string) string {
 	for _, s := range append([]string{BuildID(), program}, SettingsVariables(environ)...) {
 		h.Write(appendText(nil, s))
 	}
-	return fmt.Sprintf("%x", h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // LoadSettings returns the settings that were kept below the folder state for a
@@ -120,20 +120,26 @@ func StoreSettings(state, program string, environ []string, s Settings, started 
 
 // witness is what the sources look like now, and the folders on the way to them.
 func (s *Settings) witness() string {
-	var b []byte
+	b := make([]byte, 0, 2048)
+	add := func(numbers ...uint64) {
+		for _, n := range append(numbers, ^uint64(0)) {
+			b = binary.LittleEndian.AppendUint64(b, n)
+		}
+	}
 	seen := map[string]bool{}
 	for _, source := range s.Sources {
 		var st unix.Stat_t
-		err := unix.Lstat(source, &st)
-		if err != nil {
-			b = append(b, fmt.Sprintf("%v\n", err)...)
+		if err := unix.Lstat(source, &st); err != nil {
+			b = appendText(b, err.Error())
 		} else {
-			b = fmt.Appendf(b, "%d %d %o %d %d %d %v %v %d\n", st.Dev, st.Ino, st.Mode, st.Uid, st.Nlink, st.Size, st.Mtim, st.Ctim, st.Gid)
+			add(uint64(st.Dev), st.Ino, uint64(st.Mode), uint64(st.Uid), uint64(st.Gid), uint64(st.Nlink), uint64(st.Size), uint64(st.Mtim.Nano()), uint64(st.Ctim.Nano()))
 		}
 		for dir := path.Dir(source); !seen[dir]; dir = path.Dir(dir) {
 			seen[dir] = true
 			if err := unix.Lstat(dir, &st); err == nil {
-				b = fmt.Appendf(b, "%d %d %o %d\n", st.Dev, st.Ino, st.Mode, st.Uid)
+				add(uint64(st.Dev), st.Ino, uint64(st.Mode), uint64(st.Uid))
+			} else {
+				add()
 			}
 		}
 	}
@@ -238,11 +244,14 @@ func decodeSettings(data []byte) (s Settings, witness string, err error) {
 // values are the values of a configuration by type, for a file of settings. A
 // field that is missing here would be lost; a test looks.
 func (c *Config) values() (lists []*[]string, texts []*string, numbers []*int, flags []*bool) {
-	l := &c.Limits
 	return []*[]string{&c.Mode, &c.Runtimes},
 		[]*string{&c.DebugLog, &c.LogLevel, &c.ModuleDir, &c.ModulesD, &c.CacheDir, &c.TrustD, &c.Hook, &c.DriverRoot, &c.DeviceAccess, &c.Traces},
-		[]*int{&l.WallMS, &l.MemoryPages, &l.Queries, &l.AnswerBytes, &l.AnswersBytes, &l.EditsBytes, &l.LogBytes, &l.GlobEntries},
+		c.Limits.values(),
 		[]*bool{&c.Strict, &c.AcceptEnvWhenUnprivileged, &c.LdCache.Required}
+}
+
+func (l *Limits) values() []*int {
+	return []*int{&l.WallMS, &l.MemoryPages, &l.Queries, &l.AnswerBytes, &l.AnswersBytes, &l.EditsBytes, &l.LogBytes, &l.GlobEntries}
 }
 
 // values are those of one installed module.

@@ -5,6 +5,7 @@ package host
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -187,7 +188,7 @@ func opName(op uint32) string {
 type TraceKey [sha256.Size]byte
 
 // String is the key in hexadecimal, as in the names of files.
-func (k TraceKey) String() string { return fmt.Sprintf("%x", k[:]) }
+func (k TraceKey) String() string { return hex.EncodeToString(k[:]) }
 
 // TraceInputs are all that a run depends on beside its answers.
 type TraceInputs struct {
@@ -219,9 +220,14 @@ func (in TraceInputs) Key() (TraceKey, error) {
 	h.Write(in.Module[:])
 	h.Write(in.Grants[:])
 	h.text(in.Mode)
-	h.text(fmt.Sprint(in.Config.Strict, in.Config.AcceptEnvWhenUnprivileged))
+	_, _, _, flags := in.Config.values()
+	for _, f := range flags {
+		h.flag(*f)
+	}
 	h.text(in.Config.DriverRoot)
-	h.text(fmt.Sprintf("%+v", in.Config.Limits)) // numbers, each with its name
+	for _, n := range in.Config.Limits.values() {
+		h.number(*n)
+	}
 	table := in.Config.ModeTables[in.Mode]
 	h.number(len(table))
 	for _, key := range slices.Sorted(maps.Keys(table)) {
@@ -235,6 +241,14 @@ func (in TraceInputs) Key() (TraceKey, error) {
 type keyHash struct{ hash.Hash }
 
 func (h keyHash) number(n int) { h.Write(binary.LittleEndian.AppendUint64(nil, uint64(n))) }
+
+func (h keyHash) flag(f bool) {
+	if f {
+		h.number(1)
+	} else {
+		h.number(0)
+	}
+}
 
 func (h keyHash) text(s string) {
 	h.number(len(s))

@@ -4,9 +4,9 @@ package host
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"slices"
 )
 
@@ -15,7 +15,7 @@ import (
 //	header   magic, u32 version, key, then three u32: texts, their bytes, leaves
 //	texts    each u16 length and bytes: the keys of the questions
 //	tree     the root, a record; a record is a node or a leaf
-//	checksum u32 CRC-32C, u32 CRC-32/IEEE of all before it
+//	checksum the first 8 bytes of the SHA-256 of all before it
 //
 //	node     u8 1, u8 op, u8 root, u8 0, u32 text, u32 edges, then the edges
 //	edge     16 bytes of hash, i32 code, u32 size, u32 length of the record that
@@ -27,7 +27,7 @@ import (
 // a circle, and a walk passes over what it does not need.
 const (
 	traceMagic   = "tenon\x00tr"
-	traceVersion = 1
+	traceVersion = 2
 
 	headerSize = len(traceMagic) + 4 + len(TraceKey{}) + 3*4
 	nodeSize   = 12
@@ -44,10 +44,12 @@ const (
 	maxTraceFile = 4 << 20 // bytes of the file of one key
 )
 
-// traceChecksum is two checksums of 32 bits with different polynomials, which
-// find what one of 64 bits would find. CPUs have instructions for both.
+// traceChecksum is the head of the SHA-256. That is used for the answers too;
+// a cyclic redundancy check would need tables, which cost more to make than a file
+// takes to hash.
 func traceChecksum(b []byte) uint64 {
-	return uint64(crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))) | uint64(crc32.ChecksumIEEE(b))<<32
+	sum := sha256.Sum256(b)
+	return binary.LittleEndian.Uint64(sum[:])
 }
 
 // size is how many bytes of records the leaf takes in a file.

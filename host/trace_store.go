@@ -56,7 +56,7 @@ func (t Traces) lookup(key TraceKey, ask Ask, lookOnly bool) TraceWalk {
 	if err != nil {
 		return TraceWalk{Miss: err}
 	}
-	walk := view.walk(ask)
+	walk := view.walk(ask, lookOnly)
 	if errors.Is(walk.Miss, errDamaged) {
 		walk.Miss = s.damaged(key, walk.Miss)
 	}

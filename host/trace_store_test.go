@@ -46,7 +46,7 @@ func TestTraceStoreNoHitIsStale(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	hits := play(t, rand.New(rand.NewPCG(seed, 2)), 3000, 20,
-		func(module int, ask Ask) TraceWalk { return store.Lookup(TraceKey{byte(module)}, ask) },
+		func(module int, ask Ask) TraceWalk { return lookup(store, TraceKey{byte(module)}, ask) },
 		func(module int, run *Recording, leaf TraceLeaf) error {
 			return store.Insert(TraceKey{byte(module)}, run, leaf)
 		})
@@ -79,13 +79,21 @@ func TestTraceStoreIsMadePrivate(t *testing.T) {
 	}
 }
 
+// lookup is Lookup with the steps, as they were asked.
+func lookup(store Traces, key TraceKey, ask Ask) TraceWalk {
+	asked := Record(ask)
+	walk := store.Lookup(key, asked.Query)
+	walk.Steps = asked.Steps()
+	return walk
+}
+
 func TestTraceWalkTellsWhatDiffers(t *testing.T) {
 	store := traceStore(t)
 	a1 := world{"/a": {[]byte("1"), CodeOK}}
 	a22 := world{"/a": {[]byte("22"), CodeOK}}
 	keep(t, store, TraceKey{}, world{}, text("none"), "/b", "/a", "/c")
 	keep(t, store, TraceKey{}, a1, text("one"), "/b", "/a")
-	walk := store.Lookup(TraceKey{}, a22.ask)
+	walk := lookup(store, TraceKey{}, a22.ask)
 	if walk.Leaf != nil || walk.Miss == nil || walk.Miss.Error() != `stat(0, "/a") has an answer that it did not have before` {
 		t.Fatalf("%+v", walk)
 	}
@@ -96,7 +104,7 @@ func TestTraceWalkTellsWhatDiffers(t *testing.T) {
 	if got := fmt.Sprint(walk.Before); got != "[1 bytes not found]" {
 		t.Errorf("before: %s", got)
 	}
-	if walk := store.Lookup(TraceKey{}, a1.ask); walk.Leaf == nil || string(walk.Leaf.Documents[0]) != "one" || len(walk.Steps) != 2 || walk.Before != nil {
+	if walk := lookup(store, TraceKey{}, a1.ask); walk.Leaf == nil || string(walk.Leaf.Documents[0]) != "one" || len(walk.Steps) != 2 || walk.Before != nil {
 		t.Errorf("%+v", walk)
 	}
 }
@@ -105,7 +113,7 @@ func TestTraceStoreKeepsRunsThatAskNothing(t *testing.T) {
 	store := traceStore(t)
 	leaf := TraceLeaf{Result: ResultNotApplicable, Explain: []string{"", "no such machine"}}
 	keep(t, store, TraceKey{9}, world{}, leaf)
-	if walk := store.Lookup(TraceKey{9}, world{}.ask); walk.Leaf == nil || !walk.Leaf.equal(leaf) || len(walk.Steps) != 0 {
+	if walk := store.Lookup(TraceKey{9}, world{}.ask); walk.Leaf == nil || !walk.Leaf.equal(leaf) || walk.Asked != 0 {
 		t.Errorf("%+v", walk)
 	}
 }
@@ -289,7 +297,7 @@ func TestTraceFolderIsChecked(t *testing.T) {
 			}
 			want := strings.NewReplacer("FOLDER", store.Folder, "RUN", run).Replace(c.want)
 			walk := store.Lookup(TraceKey{}, world{}.ask)
-			if walk.Leaf != nil || walk.Steps != nil || walk.Miss == nil || walk.Miss.Error() != want {
+			if walk.Leaf != nil || walk.Asked != 0 || walk.Miss == nil || walk.Miss.Error() != want {
 				t.Errorf("%+v, want %s", walk, want)
 			}
 			if err := store.Insert(TraceKey{}, recorded(nil, "/a"), text("x")); err == nil || err.Error() != want {
@@ -353,7 +361,7 @@ func TestTraceFileIsChecked(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := strings.ReplaceAll(file+": is damaged: "+c.want, "UID", fmt.Sprint(os.Geteuid()))
-			if walk := store.Lookup(TraceKey{}, world{}.ask); walk.Leaf != nil || walk.Steps != nil || walk.Miss == nil || walk.Miss.Error() != want {
+			if walk := store.Lookup(TraceKey{}, world{}.ask); walk.Leaf != nil || walk.Asked != 0 || walk.Miss == nil || walk.Miss.Error() != want {
 				t.Errorf("%+v, want %s", walk, want)
 			}
 			if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
@@ -424,7 +432,7 @@ func TestTraceDamageIsAMiss(t *testing.T) {
 		if err := os.WriteFile(file, bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if walk := store.Lookup(key, w.ask); walk.Leaf != nil || walk.Steps != nil || !errors.Is(walk.Miss, errDamaged) {
+		if walk := store.Lookup(key, w.ask); walk.Leaf != nil || walk.Asked != 0 || !errors.Is(walk.Miss, errDamaged) {
 			t.Fatalf("%+v", walk)
 		}
 		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {

@@ -130,7 +130,7 @@ func TestTraceNoHitIsStale(t *testing.T) {
 			if views[module] == nil {
 				return TraceWalk{Miss: ErrNoTrace}
 			}
-			return views[module].walk(ask)
+			return views[module].walk(ask, true)
 		},
 		func(module int, run *Recording, leaf TraceLeaf) error {
 			if run.unstable != "" {
@@ -464,7 +464,7 @@ func FuzzTraceFile(f *testing.F) {
 		}
 		data := seal(body)
 		if view, err := openTraces(key, data); err == nil {
-			view.walk(world{}.ask) // as a lookup does, however the rest is
+			view.walk(world{}.ask, true) // as a lookup does, however the rest is
 		}
 		tree, err := decodeTraces(key, data)
 		if err != nil {
@@ -487,7 +487,7 @@ func FuzzTraceFile(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if walk := view.walk(world{}.ask); errors.Is(walk.Miss, errDamaged) {
+		if walk := view.walk(world{}.ask, true); errors.Is(walk.Miss, errDamaged) {
 			t.Errorf("a walk over records that fit together: %v", walk.Miss)
 		}
 		for len(tree.leaves) > 0 {

@@ -11,8 +11,11 @@ import (
 type TraceWalk struct {
 	// Leaf is what the module would emit now; nil where that is not known.
 	Leaf *TraceLeaf
-	// Steps are the questions that were asked, with their answers of now. Where
-	// there is no leaf, the last one is the first whose answer is new.
+	// Asked is how many questions were asked.
+	Asked int
+	// Steps are these questions, with their answers of now. Where there is no
+	// leaf, the last one is the first whose answer is new. [Traces.Lookup] does not
+	// keep them.
 	Steps []TraceStep
 	// Before are the answers that the last step had before, where it has none of
 	// them now.
@@ -23,13 +26,13 @@ type TraceWalk struct {
 }
 
 // walk asks down the tree, as the module did, until it is at a leaf or an answer
-// is new.
+// is new. keep is for who wants its steps.
 //
 // What it finds is what the module would emit if it ran now: the root has what
 // the module asks first, and where it would get an answer that it got once, the
 // node behind that edge has what it asks next.
-func (v *traceView) walk(ask Ask) TraceWalk {
-	w := TraceWalk{Steps: make([]TraceStep, 0, min(len(v.texts)+1, 512))}
+func (v *traceView) walk(ask Ask, keep bool) TraceWalk {
+	var w TraceWalk
 	var h answerHasher
 	var spans []traceSpan
 	for at := v.root; ; {
@@ -46,7 +49,10 @@ func (v *traceView) walk(ask Ask) TraceWalk {
 		spans = r.edges
 		answer, code := ask(r.op, r.root, r.key)
 		now := h.answer(answer, code)
-		w.Steps = append(w.Steps, TraceStep{r.op, r.root, r.key, now})
+		w.Asked++
+		if keep {
+			w.Steps = append(w.Steps, TraceStep{r.op, r.root, r.key, now})
+		}
 		i := slices.IndexFunc(spans, func(s traceSpan) bool { return s.hash == now.hash })
 		if i < 0 {
 			for _, s := range spans {

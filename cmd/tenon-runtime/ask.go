@@ -69,7 +69,7 @@ func ask(program string, config host.Config, modes []string, b *bundle, env []st
 			unknown = append(unknown, mode)
 			continue
 		}
-		log.Debug("a trace answers", "mode", mode, "queries", len(walk.Steps))
+		log.Debug("a trace answers", "mode", mode, "queries", walk.Asked)
 		answers[mode] = answer{host.Answer{Mode: mode, TraceLeaf: *walk.Leaf}, true}
 	}
 	if len(unknown) > 0 {

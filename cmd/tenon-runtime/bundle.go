@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -183,7 +184,7 @@ const selinuxLabel = "security.selinux"
 // the confined low-level runtime could not read a file with the wrong one.
 func (b *bundle) copyLabel(fd int) error {
 	label := make([]byte, 256)
-	n, err := unix.Lgetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", b.dir.Fd(), b.name), selinuxLabel, label)
+	n, err := unix.Lgetxattr("/proc/self/fd/"+strconv.Itoa(int(b.dir.Fd()))+"/"+b.name, selinuxLabel, label)
 	if err != nil || n == 0 {
 		return nil // no label, or no SELinux
 	}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -32,12 +31,8 @@ func record(c call, program string, config host.Config, b *bundle, answers []ans
 		r.Bundle = bundle
 		r.Config, err = filepath.Abs(b.path)
 	}
-	var data []byte
 	if err == nil {
-		data, err = json.Marshal(r)
-	}
-	if err == nil {
-		err = host.StoreContainer(host.StateFolder(env), c.id, data)
+		err = host.StoreContainer(host.StateFolder(env), c.id, r.JSON())
 	}
 	if err != nil {
 		log.Debug("the create is not recorded", "err", err)

@@ -58,8 +58,7 @@ func (p pod) create(t *testing.T, name string, env, annotations map[string]strin
 	var answer struct{ ContainerID string }
 	mustCRI(t, "RuntimeService/CreateContainer", object{"podSandboxId": p.id, "sandboxConfig": p.config, "config": object{
 		"metadata":    object{"name": name},
-		"image":       object{"image": "localhost/image:1"},
-		"command":     []string{"sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"},
+		"image":       object{"image": "localhost/image:1"}, // which waits
 		"envs":        envs,
 		"annotations": annotations,
 		"linux":       object{"securityContext": p.config["linux"].(object)["securityContext"]},
@@ -297,6 +296,33 @@ func TestCRIPodOutlivesABrokenConfig(t *testing.T) {
 	mustCRI(t, "RuntimeService/StopPodSandbox", object{"podSandboxId": p.id}, &object{})
 	mustCRI(t, "RuntimeService/RemovePodSandbox", object{"podSandboxId": p.id}, &object{})
 	nothingOfPodsLeft(t)
+}
+
+// As the default, tenon gets the pods that name no handler. containerd is restarted
+// for that, which no container notices.
+func TestCRIDefaultRuntime(t *testing.T) {
+	p := runPod(t, "tenon", podConfig("lives-on", nil))
+	id := p.start(t, "asks", ask, nil)
+	out, _ := criExec(t, runPod(t, "", podConfig("before", nil)).start(t, "asks", ask, nil), "sh", "-c", "/load; ls /dev/demo0")
+	if out != nothing {
+		t.Errorf("without a handler, a container has\n%s", out)
+	}
+	configured := func(args ...string) {
+		if out, code := command(t, "tenon", append([]string{"runtime"}, args...)...); code != 0 {
+			t.Fatal(out)
+		}
+	}
+	configured("configure", "containerd", "--set-as-default")
+	t.Cleanup(func() {
+		configured("unconfigure", "containerd")
+		configured("configure", "containerd")
+		must(t, restartContainerd2())
+	})
+	must(t, restartContainerd2())
+	out, _ = criExec(t, id, "/load")
+	has(t, out, "loaded by soname")
+	out, _ = criExec(t, runPod(t, "", podConfig("after", nil)).start(t, "asks", ask, nil), "sh", "-c", look)
+	has(t, out, "loaded by soname", "device", "written by 0", "done")
 }
 
 // Another handler of the same containerd knows nothing of tenon.

@@ -18,6 +18,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The newest engines are in no distribution: engines.sh builds them, and here they
@@ -88,10 +91,7 @@ func startContainerd2() error {
 	if err := makeCNI(); err != nil {
 		return err
 	}
-	if err := start(containerdLog, "containerd"); err != nil {
-		return err
-	}
-	if err := await(containerdSocket, containerdLog); err != nil {
+	if err := restartContainerd2(); err != nil {
 		return err
 	}
 	pause := scratch + "/pause"
@@ -100,7 +100,43 @@ func startContainerd2() error {
 #include <unistd.h>
 int main(void) { for (;;) pause(); }`, "-static"),
 		ctrImport("localhost/pause:1", pause, "/pause"),
-		ctrImport("localhost/image:1", rootfs))
+		ctrImport("localhost/image:1", rootfs, "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"))
+}
+
+// containerd is the process.
+var containerd *exec.Cmd
+
+// restartContainerd2 does what systemctl does: it ends containerd, if it runs, and
+// starts it. Containers live on.
+func restartContainerd2() error {
+	if containerd != nil {
+		if err := containerd.Process.Signal(unix.SIGTERM); err != nil {
+			return err
+		}
+		_ = containerd.Wait() // its exit status after a signal does not matter
+	}
+	var err error
+	if containerd, err = startProcess(containerdLog, "containerd"); err != nil {
+		return err
+	}
+	if err := await(containerdSocket, containerdLog); err != nil {
+		return err
+	}
+	// The CRI service takes longer than the socket.
+	return until("the CRI service", containerdLog, func() bool {
+		return cri("RuntimeService/Version", object{}, &object{}) == nil
+	})
+}
+
+// until waits for something that a daemon does.
+func until(what, log string, done func() bool) error {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if done() {
+			return nil
+		}
+	}
+	text, _ := os.ReadFile(log)
+	return fmt.Errorf("%s: is not as it should be after %v\n%s", what, patience, text[max(0, len(text)-8192):])
 }
 
 // installEngines puts what engines.sh has built, or builds now, where an

@@ -228,14 +228,20 @@ func importImage(engine ...string) error {
 
 // start starts a daemon.
 func start(log, program string, args ...string) error {
+	_, err := startProcess(log, program, args...)
+	return err
+}
+
+// startProcess is start for a daemon that is to be ended.
+func startProcess(log, program string, args ...string) (*exec.Cmd, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = f, f
-	return cmd.Start()
+	return cmd, cmd.Start()
 }
 
 // await waits until a daemon answers at its socket.

@@ -51,14 +51,26 @@ func defaultDevice(p string) bool {
 // users, the state of other containers, processes, and files of procfs and
 // sysfs that leak the kernel's memory or act when they are touched. Each covers
 // what lies below it; "" is the folder itself, "*" is as in path.Match.
-var floored = map[string][]string{
-	"etc":  {"shadow*", "gshadow*", "sudoers*", "ssh", "ssl/private", "kubernetes"},
-	"home": {""},
-	"proc": {"[0-9]*", "self", "thread-self", "sys", "kcore", "kmsg", "keys", "key-users", "kallsyms", "sysrq-trigger"},
-	"root": {""},
-	"run":  {"containerd", "docker*", "crio", "podman", "secrets"},
-	"sys":  {"kernel/debug", "kernel/tracing", "kernel/security", "fs/bpf", "fs/cgroup", "firmware"},
-	"var":  {"lib/kubelet", "lib/containerd", "lib/containers", "lib/docker"},
+var floored = [...]struct {
+	first    string
+	patterns []string
+}{
+	{"etc", []string{"shadow*", "gshadow*", "sudoers*", "ssh", "ssl/private", "kubernetes"}},
+	{"home", []string{""}},
+	{"proc", []string{"[0-9]*", "self", "thread-self", "sys", "kcore", "kmsg", "keys", "key-users", "kallsyms", "sysrq-trigger"}},
+	{"root", []string{""}},
+	{"run", []string{"containerd", "docker*", "crio", "podman", "secrets"}},
+	{"sys", []string{"kernel/debug", "kernel/tracing", "kernel/security", "fs/bpf", "fs/cgroup", "firmware"}},
+	{"var", []string{"lib/kubelet", "lib/containerd", "lib/containers", "lib/docker"}},
+}
+
+func flooredBelow(first string) []string {
+	for i := range floored {
+		if floored[i].first == first {
+			return floored[i].patterns
+		}
+	}
+	return nil
 }
 
 // flooredAttributes are files of any device in sysfs that reach the hardware:
@@ -69,7 +81,7 @@ var flooredAttributes = []string{"rom", "resource*", "config", "reset", "remove"
 // seen from the root of the query.
 func ForbiddenQuery(p string) bool {
 	first, rest, _ := strings.Cut(p[1:], "/")
-	patterns := floored[first]
+	patterns := flooredBelow(first)
 	if patterns == nil {
 		return false
 	}
@@ -103,7 +115,7 @@ func ForbiddenSource(p string) bool {
 		return true
 	}
 	first, rest, below := strings.Cut(p[1:], "/")
-	for _, pattern := range floored[first] {
+	for _, pattern := range flooredBelow(first) {
 		if !below || strings.HasPrefix(pattern, rest+"/") {
 			return true
 		}

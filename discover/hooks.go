@@ -28,12 +28,12 @@ const (
 	nvidiaHook = "nvidia-container-runtime-hook"
 )
 
-// builtinHooks are the names of [BuiltinHook] and their arguments, sorted.
-var builtinHooks = map[string][]string{
-	chmodHook:  {"mode", "path"},
-	paramsHook: nil,
-	nvidiaHook: nil,
-}
+// builtinHooks are the names of [BuiltinHook] and their arguments, both sorted.
+// This and [floored] are no maps: those would be made at every start.
+var builtinHooks = [...]struct {
+	name string
+	args []string
+}{{chmodHook, []string{"mode", "path"}}, {paramsHook, nil}, {nvidiaHook, nil}}
 
 // hookEnv is the whole environment of the hooks that tenon adds. It may not be
 // empty: without one, runc before 1.3 gives hooks the container's environment.

@@ -276,12 +276,16 @@ func (e Edits) checkDeclared() error {
 	}
 	for i, h := range e.BuiltinHooks {
 		at := fmt.Sprintf("builtinHooks[%d]", i)
-		want, ok := builtinHooks[h.Name]
-		if !ok {
-			return invalid("%s.name: %s is not one of %s", at, quote(h.Name),
-				strings.Join(slices.Sorted(maps.Keys(builtinHooks)), ", "))
+		known, names := -1, make([]string, len(builtinHooks))
+		for i := range builtinHooks {
+			if names[i] = builtinHooks[i].name; names[i] == h.Name {
+				known = i
+			}
 		}
-		if !slices.Equal(slices.Sorted(maps.Keys(h.Args)), want) {
+		if known < 0 {
+			return invalid("%s.name: %s is not one of %s", at, quote(h.Name), strings.Join(names, ", "))
+		}
+		if want := builtinHooks[known].args; !slices.Equal(slices.Sorted(maps.Keys(h.Args)), want) {
 			return invalid("%s.args: %s takes these: [%s]", at, h.Name, strings.Join(want, " "))
 		}
 		if h.Name != chmodHook {

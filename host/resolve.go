@@ -15,12 +15,24 @@ import (
 	cdi "tags.cncf.io/container-device-interface/specs-go"
 )
 
-// memMajor is the major number of the memory devices, and memDenied are those
+// memMajor is the major number of the memory devices, and memDenied names those
 // of its minor numbers that are the machine's memory, its ports and its log:
 // Documentation/admin-guide/devices.txt of Linux.
 const memMajor = 1
 
-var memDenied = map[int64]string{1: "mem", 2: "kmem", 4: "port", 11: "kmsg"}
+func memDenied(minor int64) string {
+	switch minor {
+	case 1:
+		return "mem"
+	case 2:
+		return "kmem"
+	case 4:
+		return "port"
+	case 11:
+		return "kmsg"
+	}
+	return ""
+}
 
 // Resolve holds e against the machine, and against the rights of the mode's
 // module. It is called on the edits of every run, and on those
@@ -160,7 +172,7 @@ func checkNumbers(kind string, major, minor int64) error {
 	if kind != "c" || major != memMajor {
 		return nil
 	}
-	if name, denied := memDenied[minor]; denied {
+	if name := memDenied(minor); name != "" {
 		return fmt.Errorf("is the device %s of the machine, which no container is given", name)
 	}
 	if minor < 0 {

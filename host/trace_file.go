@@ -184,7 +184,14 @@ func openTraces(key TraceKey, data []byte) (*traceView, error) {
 	return v, nil
 }
 
-var errRecords = fmt.Errorf("%w: its records do not fit together", errDamaged)
+// errRecords is [errDamaged] with the reason. It is made by no initialiser, which
+// would take fmt into every start of tenon-runtime.
+const errRecords = damage("its records do not fit together")
+
+type damage string
+
+func (d damage) Error() string { return errDamaged.Error() + ": " + string(d) }
+func (d damage) Unwrap() error { return errDamaged }
 
 // decoder takes values off left. Once something is missing, all that follows is
 // zero and short is true.

@@ -79,7 +79,11 @@ func openStore(folder string, create bool) (*store, error) {
 func private(at string, st *unix.Stat_t) error {
 	switch {
 	case int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("%s: is not trusted: it belongs to uid %d, not to %d; remove it", at, st.Uid, os.Geteuid())
+		todo := "remove it"
+		if os.Geteuid() != 0 {
+			todo = "run this as its owner"
+		}
+		return fmt.Errorf("%s: is not trusted: it belongs to uid %d, not to %d; %s", at, st.Uid, os.Geteuid(), todo)
 	case st.Mode&0o077 != 0:
 		return fmt.Errorf("%s: is not trusted: others may enter it (mode %04o); chmod 700 %s", at, st.Mode&0o7777, at)
 	}

@@ -93,7 +93,11 @@ func trusted(at, path string, st *unix.Stat_t) error {
 		}
 		return fmt.Errorf("%s: %s: it belongs to %s; chown it to root", at, what, owner)
 	case st.Mode&0o022 != 0:
-		return fmt.Errorf("%s: %s: others may write it (mode %04o); chmod go-w %s", at, what, st.Mode&0o7777, at)
+		todo := "chmod go-w " + at
+		if st.Mode&unix.S_ISVTX != 0 {
+			todo = "put it elsewhere" // /tmp is meant to be so
+		}
+		return fmt.Errorf("%s: %s: others may write it (mode %04o); %s", at, what, st.Mode&0o7777, todo)
 	}
 	return nil
 }

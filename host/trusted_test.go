@@ -112,7 +112,7 @@ func TestOpenTrustedRefuses(t *testing.T) {
 		{path("good") + "/../good/f", `"` + path("good") + `/../good/f": is not an absolute path in its shortest form; write it in full`, false},
 		{path("group"), path("group") + ": is not trusted: others may write it (mode 0664); chmod go-w " + path("group"), false},
 		{path("open/f"), path("open") + ": leads to " + path("open/f") + " and is not trusted: others may write it (mode 0777); chmod go-w " + path("open"), false},
-		{path("sticky/f"), path("sticky") + ": leads to " + path("sticky/f") + " and is not trusted: others may write it (mode 1777); chmod go-w " + path("sticky"), false},
+		{path("sticky/f"), path("sticky") + ": leads to " + path("sticky/f") + " and is not trusted: others may write it (mode 1777); put it elsewhere", false},
 		{path("link"), path("link") + ": is not trusted: it is a symbolic link; name the place it leads to", false},
 		{path("dirlink/f"), path("dirlink") + ": leads to " + path("dirlink/f") + " and is not trusted: it is a symbolic link; name the place it leads to", false},
 		{path("two"), path("two") + ": has 2 names, so others may reach it; copy it to a file of its own", false},

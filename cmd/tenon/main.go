@@ -17,11 +17,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/tenon-runtime/tenon/host"
 	"github.com/tenon-runtime/tenon/host/wasm"
 )
 
@@ -62,7 +67,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "tenon: %s\n", firstSentence(err))
+	fmt.Fprintf(stderr, "tenon: %s\n", told(err))
 	var e exitError
 	if errors.As(err, &e) {
 		return e.code
@@ -90,13 +95,30 @@ found, 4 a check found something wrong.`,
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		var value *pflag.InvalidValueError
+		if errors.As(err, &value) {
+			why := value.Unwrap()
+			if errors.Is(why, strconv.ErrSyntax) || errors.Is(why, strconv.ErrRange) {
+				why = errors.New("must be a number")
+			}
+			err = fmt.Errorf("--%s %q: %w", value.GetFlag().Name, value.GetValue(), why)
+		}
 		return usage("%s: %w; see %q", where(c), err, c.CommandPath()+" --help")
 	})
 	root.PersistentFlags().BoolP("verbose", "v", false, "say on standard error what is looked at")
 	root.AddCommand(moduleCommand(), configCommand(), runtimeCommand(), explainCommand(), applyCommand(), doctorCommand(), psCommand(), versionCommand())
+	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
-		if c.Name() == "completion" { // cobra's own, with our manners
+		switch c.Name() { // cobra's own, with our manners
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return usage("%q: is no command of \"tenon\"; see \"tenon --help\"", strings.Join(args, " "))
+				}
+				return nil
+			}
+		case "completion":
 			group(c)
 			for _, shell := range c.Commands() {
 				shell.Args = noArgs
@@ -149,9 +171,26 @@ func names(c *cobra.Command) string {
 	return strings.Join(list, ", ")
 }
 
-// firstSentence is the first line: cobra adds more, to some errors of its own.
-func firstSentence(err error) string {
+// told is the line that a person gets for err: its first one, since cobra and
+// libraries add more, in which the kernel's words for a file and what package os puts
+// before its name are ours.
+func told(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		line = strings.Replace(line, p.Error(), host.Shown(p.Path)+": "+p.Err.Error(), 1)
+	}
+	for kernel, ours := range map[syscall.Errno]string{syscall.ENOENT: "does not exist", syscall.ENOTDIR: "is not a folder", syscall.EISDIR: "is a folder"} {
+		if before, ok := strings.CutSuffix(line, kernel.Error()); ok {
+			line = before + ours
+		}
+	}
+	if strings.HasSuffix(line, syscall.EACCES.Error()) && os.Geteuid() != 0 {
+		line += "; run this as root"
+	}
+	if rest, ok := strings.CutPrefix(line, ": "); ok { // a thing that was given as ""
+		line = `"": ` + rest
+	}
 	return line
 }
 
@@ -162,7 +201,7 @@ func (f *format) String() string { return string(*f) }
 func (f *format) Type() string   { return "text|json" }
 func (f *format) Set(s string) error {
 	if s != "text" && s != "json" {
-		return errors.New("it must be text or json")
+		return errors.New("must be text or json")
 	}
 	*f = format(s)
 	return nil

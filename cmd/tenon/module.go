@@ -40,7 +40,7 @@ where there is none.`,
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		reports, err := reportsOf(*root, nil)
 		if err != nil {
-			return err
+			return noReports(c, *f, reports, err)
 		}
 		if *f == "json" {
 			return printJSON(c.OutOrStdout(), reports)

@@ -44,6 +44,8 @@ func placeAt(root string) (place, error) {
 	p := place{root: root, config: host.DefaultConfig()}
 	if p.here() {
 		p.config, err = readConfig(false)
+	} else if info, err := os.Stat(root); err != nil || !info.IsDir() {
+		return p, usage("%q: is not a folder; name one with --root", root)
 	}
 	return p, err
 }

@@ -185,7 +185,7 @@ its compiled code is good. Exit code 4 where something is wrong.`,
 	c.RunE = func(c *cobra.Command, args []string) error {
 		reports, err := reportsOf(*root, args)
 		if err != nil {
-			return err
+			return noReports(c, *f, reports, err)
 		}
 		bad := 0
 		for _, r := range reports {
@@ -227,17 +227,31 @@ func compiledWord(r moduleReport) string {
 	return ", not compiled"
 }
 
-// reportsOf are the reports of the modes that are named, or of all.
+// noReports prints what there is instead of reports, where there is something to
+// print: an empty list for a program.
+func noReports(c *cobra.Command, f format, reports []moduleReport, err error) error {
+	if reports != nil && f == "json" {
+		return errors.Join(err, printJSON(c.OutOrStdout(), reports))
+	}
+	return err
+}
+
+// reportsOf are the reports of the modes that are named, or of all. Where none is
+// installed at all there is an error, and the reports are not nil.
 func reportsOf(root string, names []string) ([]moduleReport, error) {
 	p, err := placeAt(root)
 	if err != nil {
 		return nil, err
 	}
+	reports := []moduleReport{}
 	modules, err := p.chosen(names)
+	var e exitError
+	if errors.As(err, &e) && len(names) == 0 {
+		return reports, err
+	}
 	if err != nil {
 		return nil, err
 	}
-	reports := []moduleReport{}
 	for _, m := range modules {
 		r, err := p.report(m)
 		if err != nil {

@@ -188,9 +188,11 @@ type shelf interface {
 func (f pullFlags) push(ctx context.Context, s source, m host.Manifest, to string) (name string, err error) {
 	var target shelf
 	tag := m.Version
-	if dir, ok := strings.CutPrefix(to, layoutPrefix); ok {
+	if dir, ok := strings.CutPrefix(to, layoutPrefix); ok && dir == "" {
+		return "", usage("%q: names no folder", to)
+	} else if ok {
 		if target, err = oci.NewWithContext(ctx, dir); err != nil {
-			return "", fmt.Errorf("%s: %w", dir, err)
+			return "", fmt.Errorf("%s: %w", printable(to), host.Bare(err))
 		}
 		name = to
 	} else {

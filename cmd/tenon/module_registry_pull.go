@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path"
@@ -120,8 +121,14 @@ func (f pullFlags) fetch(c *cobra.Command, arg string) (s source, name string, e
 	return s, name, err
 }
 
-// plainError leaves out what package http puts before an error of ours.
+// plainError leaves out what package http puts before an error of ours, and says in
+// short what package net says of a name.
 func plainError(err error) error {
+	var unknown *net.DNSError
+	if errors.As(err, &unknown) && unknown.IsNotFound {
+		return fmt.Errorf("%s: no such host; correct the name, or the machine's DNS", printable(unknown.Name))
+	}
+	err = host.Bare(err)
 	var asked *url.Error
 	if errors.As(err, &asked) {
 		err = asked.Err
@@ -173,12 +180,18 @@ func signatures(repo *remote.Repository) func(context.Context, ocispec.Descripto
 func openLayout(ctx context.Context, arg string) (well, ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
 	dir, wanted, _ := strings.Cut(arg, "@")
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return well{}, none, errors.New("is no OCI layout: it is not a folder")
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return well{}, none, placed(dir, err)
 	}
 	// Closed when the process ends: what is fetched is fetched through it.
 	layout, err := oci.NewFromFS(ctx, root.FS())
+	if errors.Is(err, fs.ErrNotExist) {
+		return well{}, none, fmt.Errorf("is no OCI layout: it has no file %s", ocispec.ImageLayoutFile)
+	}
 	if err != nil {
 		return well{}, none, err
 	}

@@ -141,6 +141,9 @@ module v1", the digest, the name, the version.`,
 // of its keys.
 func readSigner(file string) (note.Signer, error) {
 	data, err := readBounded(file, maxKeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: does not exist; \"tenon module keygen\" makes a key", printable(file))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -232,7 +232,11 @@ func (t tree) runnable(path string) error {
 			rest = append(slices.DeleteFunc(strings.Split(to, "/"), func(s string) bool { return s == "" }), rest...)
 			continue
 		case st.Mode()&0o022 != 0:
-			return fmt.Errorf("%s: leads over %s, which others may write (mode %04o); chmod go-w it", path, next, st.Mode().Perm())
+			todo := "chmod go-w it"
+			if st.Mode()&fs.ModeSticky != 0 {
+				todo = "put the program elsewhere" // /tmp is meant to be so
+			}
+			return fmt.Errorf("%s: leads over %s, which others may write (mode %04o); %s", path, next, st.Mode().Perm(), todo)
 		case len(rest) == 0 && (!st.Mode().IsRegular() || st.Mode()&0o111 == 0):
 			return fmt.Errorf("%s: is not a program; name tenon-runtime with --path", path)
 		}

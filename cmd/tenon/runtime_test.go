@@ -432,10 +432,10 @@ func TestRuntimeMustBeSafeToRun(t *testing.T) {
 		{"a link to a place of others", func(at func(string) string) error {
 			os.Remove(at("/usr/bin/tenon-runtime"))
 			os.Mkdir(at("/tmp"), 0o755)
-			os.Chmod(at("/tmp"), 0o777)
+			os.Chmod(at("/tmp"), os.ModeSticky|0o777)
 			os.WriteFile(at("/tmp/x"), nil, 0o755)
 			return os.Symlink("/tmp/x", at("/usr/bin/tenon-runtime"))
-		}, "/usr/bin/tenon-runtime: leads over /tmp, which others may write (mode 0777); chmod go-w it"},
+		}, "/usr/bin/tenon-runtime: leads over /tmp, which others may write (mode 0777); put the program elsewhere"},
 		{"a loop", func(at func(string) string) error {
 			os.Remove(at("/usr/bin/tenon-runtime"))
 			return os.Symlink("tenon-runtime", at("/usr/bin/tenon-runtime"))

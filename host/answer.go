@@ -8,8 +8,8 @@ import (
 )
 
 // What tenon-engine writes to its standard output, and tenon-runtime reads: one
-// byte, and then the error in words, the settings, or the answers of modes. Both
-// programs come from one build.
+// byte, and then the error in words; or the build that the programs come from, which
+// is one, and the settings or the answers of modes.
 const (
 	replyError    = 'E'
 	replySettings = 'S'
@@ -22,18 +22,19 @@ type Answer struct {
 	TraceLeaf
 }
 
-// errReply is told where tenon-engine does not keep to the format.
-var errReply = errors.New("did not answer as tenon-engine does; both programs must come from one build: install tenon anew")
+// errReply is told where tenon-engine does not keep to the format, or is of another
+// build: the same bytes may mean something else to it.
+var errReply = errors.New("tenon-engine: is of another build than tenon-runtime; install tenon anew, all programs from one package")
 
 // EncodeError writes an error as a reply.
 func EncodeError(err error) []byte { return append([]byte{replyError}, err.Error()...) }
 
 // EncodeSettings writes settings as a reply.
-func EncodeSettings(s Settings) []byte { return append([]byte{replySettings}, s.encode()...) }
+func EncodeSettings(s Settings) []byte { return append(replyHead(replySettings), s.encode()...) }
 
 // EncodeAnswers writes the answers of modes as a reply.
 func EncodeAnswers(list []Answer) []byte {
-	b := binary.LittleEndian.AppendUint32([]byte{replyAnswers}, uint32(len(list)))
+	b := binary.LittleEndian.AppendUint32(replyHead(replyAnswers), uint32(len(list)))
 	for _, a := range list {
 		b = appendText(b, a.Mode)
 		b = binary.LittleEndian.AppendUint32(b, a.Result)
@@ -45,6 +46,8 @@ func EncodeAnswers(list []Answer) []byte {
 	}
 	return b
 }
+
+func replyHead(kind byte) []byte { return appendText([]byte{kind}, BuildID()) }
 
 // DecodeSettings reads a reply that holds settings. The error is the one in the
 // reply, or tells that it is none.
@@ -92,5 +95,9 @@ func replyOf(reply []byte, kind byte) ([]byte, error) {
 	case len(reply) == 0 || reply[0] != kind:
 		return nil, errReply
 	}
-	return reply[1:], nil
+	d := fieldReader{left: reply[1:]}
+	if build := d.text(); d.short || build != BuildID() {
+		return nil, errReply
+	}
+	return d.left, nil
 }

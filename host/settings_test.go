@@ -3,6 +3,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -176,6 +177,15 @@ func TestRepliesOfAnotherBuildAreTold(t *testing.T) {
 		if _, err := DecodeSettings(reply); err == nil || err.Error() != errReply.Error() {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	settings, answers := EncodeSettings(filled()), EncodeAnswers(nil)
+	defer func(was string) { build = was }(build)
+	build = BuildID() + "+1"
+	if _, err := DecodeSettings(settings); !errors.Is(err, errReply) {
+		t.Errorf("settings of another build: %v", err)
+	}
+	if _, err := DecodeAnswers(answers); !errors.Is(err, errReply) {
+		t.Errorf("answers of another build: %v", err)
 	}
 	if _, err := DecodeSettings(EncodeError(errNoTraces)); err == nil || err.Error() != errNoTraces.Error() {
 		t.Errorf("an error becomes %v", err)

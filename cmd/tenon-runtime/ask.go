@@ -27,7 +27,6 @@ func settingsFor(program string, env []string) host.Settings {
 		if s, err = host.DecodeSettings(reply); err == nil {
 			return s
 		}
-		err = fmt.Errorf("tenon-engine: %w", err)
 	}
 	return host.Settings{Config: host.DefaultConfig(), Problem: err.Error()}
 }

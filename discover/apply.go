@@ -160,7 +160,8 @@ type list struct {
 	spec    *Spec
 	node    *node // the array; kind absent or null where there is none
 	entries []entry
-	keys    map[string]bool // of entries: there may be thousands
+	keys    map[string]int // where in entries to begin to look for one
+	twice   bool           // some key is that of more than one
 }
 
 // entry is one element.
@@ -177,12 +178,12 @@ const mountSize = 100
 
 // list returns the elements of an array with their keys.
 func (s *Spec) list(n *node, key func(*node) string) *list {
-	l := &list{spec: s, node: n, keys: make(map[string]bool)}
+	l := &list{spec: s, node: n, keys: make(map[string]int)}
 	if n.kind == array {
 		l.entries = make([]entry, len(n.kids), len(n.kids)+16)
 		for i := range n.kids {
 			l.entries[i] = entry{key: key(&n.kids[i]), old: &n.kids[i]}
-			l.keys[l.entries[i].key] = true
+			l.note(i)
 		}
 	}
 	return l
@@ -191,45 +192,56 @@ func (s *Spec) list(n *node, key func(*node) string) *list {
 // grow makes room for n more elements.
 func (l *list) grow(n int) {
 	l.entries = slices.Grow(l.entries, n)
-	keys := make(map[string]bool, len(l.keys)+n)
+	keys := make(map[string]int, len(l.keys)+n)
 	maps.Copy(keys, l.keys)
 	l.keys = keys
 }
 
-// has reports whether there is an element of that key that is not gone.
-func (l *list) has(key string) bool {
-	return l.keys[key] && slices.ContainsFunc(l.entries, func(en entry) bool { return en.key == key && !en.gone })
+// note keeps where the entry at i is. One that is put before it can only move it
+// on.
+func (l *list) note(i int) {
+	key := l.entries[i].key
+	if first, ok := l.keys[key]; ok {
+		i, l.twice = min(i, first), true
+	}
+	l.keys[key] = i
+}
+
+// find returns where the first element of that key is that is not gone, or -1.
+func (l *list) find(key string) int {
+	if first, ok := l.keys[key]; ok {
+		for i := first; i < len(l.entries); i++ {
+			if en := &l.entries[i]; en.key == key && !en.gone {
+				return i
+			}
+		}
+	}
+	return -1
 }
 
 // replace gives the first element of that key a new value, drops the others,
 // and reports whether there was one.
 func (l *list) replace(key string, raw []byte) bool {
-	found := false
-	if !l.keys[key] {
+	i := l.find(key)
+	if i < 0 {
 		return false
 	}
-	for i := range l.entries {
-		en := &l.entries[i]
-		if en.gone || en.key != key {
-			continue
-		}
-		if found {
-			en.gone = true
-			continue
-		}
-		found = true
-		if en.old == nil || !bytes.Equal(en.old.raw(l.spec.data), raw) {
-			en.raw, en.mount = raw, nil
+	if en := &l.entries[i]; en.old == nil || !bytes.Equal(en.old.raw(l.spec.data), raw) {
+		en.raw, en.mount = raw, nil
+	}
+	if l.twice {
+		for i++; i < len(l.entries); i++ {
+			l.entries[i].gone = l.entries[i].gone || l.entries[i].key == key
 		}
 	}
-	return found
+	return true
 }
 
 func (l *list) add(key string, raw []byte) { l.insert(len(l.entries), entry{key: key, raw: raw}) }
 
 func (l *list) insert(at int, en entry) {
 	l.entries = slices.Insert(l.entries, at, en)
-	l.keys[en.key] = true
+	l.note(at)
 }
 
 func (l *list) remove(gone func(key string) bool) {

@@ -229,6 +229,16 @@ func (s *Spec) deviceNumber(n *node) int64 {
 // CDI specs carry.
 var mountOptions = []string{"ro", "nosuid", "nodev", "rbind", "rprivate"}
 
+// MountOptions returns the options that a mount of a mode gets: its own, or where
+// it has none ro, nosuid, nodev, rbind and rprivate. They are not the caller's to
+// change.
+func MountOptions(m *cdi.Mount) []string {
+	if len(m.Options) == 0 {
+		return mountOptions
+	}
+	return m.Options
+}
+
 // editMounts returns the new mounts, or nil.
 func (s *Spec) editMounts(e *Edits) *list {
 	set := e.ContainerEdits.Mounts
@@ -251,7 +261,7 @@ func (s *Spec) editMounts(e *Edits) *list {
 	l.grow(len(set))
 	for _, m := range set {
 		key := clean(m.ContainerPath)
-		if l.has(key) {
+		if l.find(key) >= 0 {
 			l.replace(key, appendMount(nil, m))
 			continue
 		}
@@ -286,11 +296,7 @@ func appendMount(dst []byte, m *cdi.Mount) []byte {
 		o.str("type", m.Type)
 	}
 	o.str("source", m.HostPath)
-	if len(m.Options) == 0 {
-		o.strs("options", mountOptions)
-	} else {
-		o.strs("options", m.Options)
-	}
+	o.strs("options", MountOptions(m))
 	return o.bytes()
 }
 

@@ -75,13 +75,26 @@ func (m *merger) claim(kind, name string, value any) (fresh bool, err error) {
 		m.claims[key] = claim{m.mode, value}
 		return true, nil
 	}
-	if reflect.DeepEqual(old.value, value) {
+	if same(old.value, value) {
 		return false, nil
 	}
 	if old.mode == m.mode {
 		return false, invalid("%s %s: it is set twice, differently", kind, quote(name))
 	}
 	return false, invalid("%s %s: modes %s and %s set it differently; use one of them", kind, quote(name), old.mode, m.mode)
+}
+
+// same reports whether two claims say the same. A mount without options is one with
+// the default ones.
+func same(a, b any) bool {
+	if m, ok := a.(*cdi.Mount); ok {
+		if n, ok := b.(*cdi.Mount); ok {
+			one, two := *m, *n
+			one.Options, two.Options = MountOptions(m), MountOptions(n)
+			return reflect.DeepEqual(one, two)
+		}
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 func (m *merger) add(e *Edits) error {

@@ -29,6 +29,19 @@ func TestMergeKeepsOrderAndStandsOnce(t *testing.T) {
 	}
 }
 
+func TestMergeTakesOptionsForWhatTheyMean(t *testing.T) {
+	e, err := merge(t, `{"containerEdits":{"mounts":[{"hostPath":"/a","containerPath":"/a"}]}}`,
+		`{"containerEdits":{"mounts":[{"hostPath":"/a","containerPath":"/a","options":["ro","nosuid","nodev","rbind","rprivate"]}]}}`)
+	if err != nil || len(e.ContainerEdits.Mounts) != 1 {
+		t.Errorf("%v; mounts: %v", err, e.ContainerEdits.Mounts)
+	}
+	_, err = merge(t, `{"containerEdits":{"mounts":[{"hostPath":"/a","containerPath":"/a"}]}}`,
+		`{"containerEdits":{"mounts":[{"hostPath":"/a","containerPath":"/a","options":["rbind","ro"]}]}}`)
+	if want := `path "/a": modes one and two set it differently; use one of them`; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
 // TestMergeWithItself: edits merged with themselves are what they were.
 func TestMergeWithItself(t *testing.T) {
 	for _, doc := range editSeeds {

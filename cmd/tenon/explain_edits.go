@@ -90,7 +90,7 @@ func (l *editList) of(e *discover.Edits) []explainedEdit {
 		l.add("network interface", d.Name, "from "+d.HostInterfaceName, d.HostInterfaceName)
 	}
 	for _, m := range c.Mounts {
-		detail := strings.Join(m.Options, ",")
+		detail := strings.Join(discover.MountOptions(m), ",")
 		if m.HostPath != m.ContainerPath {
 			detail = strings.TrimSuffix("from "+m.HostPath+" "+detail, " ")
 		}

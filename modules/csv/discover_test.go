@@ -19,7 +19,7 @@ import (
 
 const machines = "../../testscripts/machines/"
 
-func open(t *testing.T, dir string) *sdk.Machine {
+func open(t testing.TB, dir string) *sdk.Machine {
 	t.Helper()
 	m, err := sdk.OpenMachine(dir)
 	if err == nil {
@@ -93,7 +93,7 @@ func TestContainerThatDoesNotAskIsNotApplicable(t *testing.T) {
 
 // made writes a recorded machine: names that end in / are folders, values that
 // begin with -> are links.
-func made(t *testing.T, files map[string]string) *sdk.Machine {
+func made(t testing.TB, files map[string]string) *sdk.Machine {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
@@ -154,8 +154,8 @@ func TestStrictNamesFileLineAndEntry(t *testing.T) {
 
 func mountsOf(e *sdk.Edits) (list []string) {
 	for _, m := range e.ContainerEdits.Mounts {
-		if !slices.Equal(m.Options, mountOptions) || m.Type != "" {
-			list = append(list, "wrong options")
+		if len(m.Options) > 0 || m.Type != "" {
+			list = append(list, "not the host's default")
 		}
 		list = append(list, m.HostPath+" "+m.ContainerPath)
 	}

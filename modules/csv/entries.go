@@ -6,49 +6,61 @@ import (
 	"errors"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tenon-runtime/tenon/sdk"
 )
 
-// mountOptions are those that NVIDIA's runtime gives files and folders.
-var mountOptions = []string{"ro", "nosuid", "nodev", "rbind", "rprivate"}
-
 // release tells software in the container which L4T release the machine has.
 const release = "/etc/nv_tegra_release"
 
-// addEntry adds what one entry names; where is the entry for messages.
-func (f *finder) addEntry(where string, e entry) error {
+// place is where an entry stands. Few are ever shown, so their text is made then.
+type place struct {
+	file string
+	entry
+	match string // the path that is meant, where the entry matches several
+}
+
+func (p place) String() string {
+	text := p.file + ":" + strconv.Itoa(p.line) + ": " + p.kind + "," + quoteIfOdd(p.path)
+	if p.match != "" {
+		text += " (" + quoteIfOdd(p.match) + ")"
+	}
+	return text
+}
+
+// addEntry adds what one entry names.
+func (f *finder) addEntry(at place) error {
 	var err error
 	switch {
-	case e.kind != "dev":
-		err = f.addPaths(where, e)
+	case at.kind != "dev":
+		err = f.addPaths(at)
 	case f.withDevices:
-		err = f.addDevice(where, e.path)
+		err = f.addDevice(at)
 	}
 	switch {
 	case errors.Is(err, sdk.InvalidArgument):
-		return f.skip(where, "not a path or a pattern")
+		return f.skip(at.String(), "not a path or a pattern")
 	case errors.Is(err, sdk.Denied):
-		return f.skip(where, "in a place that this mode may not look at")
+		return f.skip(at.String(), "in a place that this mode may not look at")
 	}
 	return err
 }
 
-func (f *finder) addPaths(where string, e entry) error {
-	paths, err := f.match(sdk.Driver, path.Join("/", e.path))
+func (f *finder) addPaths(at place) error {
+	paths, err := f.match(sdk.Driver, path.Join("/", at.path))
 	if err != nil {
 		return err
 	}
 	if len(paths) == 0 {
-		return f.skip(where, "does not exist")
+		return f.skip(at.String(), "does not exist")
 	}
 	for _, p := range paths {
-		thing := where
 		if len(paths) > 1 {
-			thing += " (" + quoteIfOdd(p) + ")"
+			at.match = p
 		}
-		if err := f.addPath(thing, e.kind, p); err != nil {
+		if err := f.addPath(at, p); err != nil {
 			return err
 		}
 	}
@@ -57,9 +69,9 @@ func (f *finder) addPaths(where string, e entry) error {
 
 // addPath mounts one path of the driver root, without its links: a library or
 // what a link leads to under the path that it really has, a folder where it is.
-func (f *finder) addPath(where, kind, p string) error {
+func (f *finder) addPath(at place, p string) error {
 	var links []sdk.Symlink
-	if kind == "sym" {
+	if at.kind == "sym" {
 		var err error
 		if links, err = f.chain(p); err != nil {
 			return err
@@ -70,7 +82,7 @@ func (f *finder) addPath(where, kind, p string) error {
 		return err
 	}
 	if !ok {
-		return f.skip(where, "does not exist, or is a link to what does not")
+		return f.skip(at.String(), "does not exist, or is a link to what does not")
 	}
 	st, ok, err := f.Stat(sdk.Driver, real)
 	if err != nil {
@@ -78,13 +90,13 @@ func (f *finder) addPath(where, kind, p string) error {
 	}
 	switch {
 	case !ok:
-		return f.skip(where, "does not exist")
-	case kind == "dir" && st.Type != 'd':
-		return f.skip(where, "not a folder")
-	case kind == "lib" && st.Type != 'f', kind == "sym" && st.Type != 'f' && st.Type != 'd':
-		return f.skip(where, "not a file")
+		return f.skip(at.String(), "does not exist")
+	case at.kind == "dir" && st.Type != 'd':
+		return f.skip(at.String(), "not a folder")
+	case at.kind == "lib" && st.Type != 'f', at.kind == "sym" && st.Type != 'f' && st.Type != 'd':
+		return f.skip(at.String(), "not a file")
 	}
-	if kind == "dir" {
+	if at.kind == "dir" {
 		f.addMount(real, p)
 	} else {
 		f.addMount(real, real)
@@ -96,13 +108,15 @@ func (f *finder) addPath(where, kind, p string) error {
 }
 
 // addMount mounts a real path of the driver root once. Inside the container the
-// driver root is /.
+// driver root is /. It has no options of its own: the host's default ones are
+// those that NVIDIA's runtime gives files and folders, and a list of some thousand
+// libraries stays short without them.
 func (f *finder) addMount(real, containerPath string) {
 	if f.mounted[containerPath] {
 		return
 	}
 	f.mounted[containerPath] = true
-	f.edits.AddMount(path.Join(f.driverRoot, real), containerPath, mountOptions...)
+	f.edits.AddMount(path.Join(f.driverRoot, real), containerPath)
 }
 
 // addLink creates a link once; the first text for it is the one.
@@ -126,10 +140,10 @@ func (f *finder) addRelease() error {
 // /dev, so that "dev,nvmap" is /dev/nvmap. Only a character device counts, looked
 // at without following links; NVIDIA's seed took a plain file too, and the create
 // failed. The manifest grants this mode a look at /dev, and the device nodes there.
-func (f *finder) addDevice(where, written string) error {
+func (f *finder) addDevice(at place) error {
 	reason := "does not exist"
-	patterns := []string{path.Join("/", written), path.Join("/dev", written)}
-	if !path.IsAbs(written) {
+	patterns := []string{path.Join("/", at.path), path.Join("/dev", at.path)}
+	if !path.IsAbs(at.path) {
 		slices.Reverse(patterns)
 	}
 	for _, pattern := range patterns {
@@ -156,16 +170,15 @@ func (f *finder) addDevice(where, written string) error {
 			return nil
 		}
 	}
-	return f.skip(where, reason)
+	return f.skip(at.String(), reason)
 }
 
 // addNode adds a device once. Numbers, mode and group are the host's to fill in.
 func (f *finder) addNode(p string) {
-	for _, d := range f.edits.ContainerEdits.DeviceNodes {
-		if d.Path == p {
-			return
-		}
+	if f.nodes[p] {
+		return
 	}
+	f.nodes[p] = true
 	d := f.edits.AddDevice(p)
 	if f.devicesAt != "/" {
 		d.HostPath = path.Join(f.devicesAt, p)

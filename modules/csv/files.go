@@ -112,7 +112,7 @@ func (f *finder) addFile(file string) error {
 		return f.skip(file, "has no entry")
 	}
 	for _, e := range entries {
-		if err := f.addEntry(file+":"+strconv.Itoa(e.line)+": "+e.kind+","+quoteIfOdd(e.path), e); err != nil {
+		if err := f.addEntry(place{file: file, entry: e}); err != nil {
 			return err
 		}
 	}

@@ -58,11 +58,12 @@ type finder struct {
 
 	mounted map[string]bool // container paths in edits
 	linked  map[string]bool // links in edits
+	nodes   map[string]bool // devices in edits
 }
 
 // readConfig asks for what all steps need to know.
 func (f *finder) readConfig() error {
-	f.mounted, f.linked = map[string]bool{}, map[string]bool{}
+	f.mounted, f.linked, f.nodes = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	strict, err := f.setting("strict", "false")
 	if err != nil {
 		return err

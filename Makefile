@@ -47,7 +47,11 @@ attack: all ## the attacks on hooks, each race 1,500 times (root, runc)
 
 .PHONY: e2e
 e2e: all ## real engines in namespaces of their own: Docker, containerd, Podman (root)
-	$(GO) test -count=1 -timeout 25m -tags e2e ./testscripts/e2e
+	$(GO) test -v -count=1 -timeout 25m -tags e2e -skip '^TestValidation' ./testscripts/e2e
+
+.PHONY: e2e-oci
+e2e-oci: all ## the validation suite of the OCI, with runc and through tenon (root)
+	$(GO) test -v -count=1 -timeout 25m -tags e2e -run '^TestValidation' ./testscripts/e2e
 
 .PHONY: e2e-cri
 e2e-cri: all ## containerd 2.4 with its CRI service and runc 1.5, built first (root)

@@ -7,6 +7,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,6 +48,7 @@ func TestDockerContainerGetsWhatItAsksFor(t *testing.T) {
 			"--security-opt", "no-new-privileges", "--init"}, "1000"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			out, code := run(t, args(asking, c.flags, []string{"image", "sh", "-c", look})...)
 			if code != 0 {
 				t.Errorf("exit code %d", code)
@@ -71,6 +73,7 @@ func TestDockerContainerThatDoesNotAskGetsNothing(t *testing.T) {
 		"another variable": {"--runtime", "tenon", "-e", "NVIDIA_VISIBLE_DEVICE=all"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			out, _ := run(t, args(flags, []string{"image", "sh", "-c", "/load; ls /dev/demo0"})...)
 			want := "libdemo.so.1: cannot open shared object file: No such file or directory\nls: /dev/demo0: No such file or directory\n"
 			if out != want {
@@ -84,20 +87,7 @@ func TestDockerContainerThatDoesNotAskGetsNothing(t *testing.T) {
 // config.json.
 func TestDockerConfigIsTouchedOnlyWhereItMust(t *testing.T) {
 	watch := func(path, copy, next string) {
-		// The bundle is the argument after --bundle.
-		must(t, write(path, `#!/bin/sh
-bundle= last= create=
-for word; do
-	[ "$last" = --bundle ] && bundle=$word
-	[ "$word" = create ] && create=yes
-	last=$word
-done
-if [ -n "$create" ]; then
-	cp "$bundle/config.json" `+copy+`
-	stat -c '%i %Y %Z %a %u:%g' "$bundle/config.json" >`+copy+`.stat
-fi
-exec `+next+` "$@"
-`, 0o755))
+		between(t, path, `cp config.json `+copy+`; stat -c '%i %Y %Z %a %u:%g' config.json >`+copy+`.stat`, next)
 	}
 	before, after := scratch+"/before", scratch+"/after"
 	watch(scratch+"/watched", before, "/usr/bin/tenon-runtime")
@@ -131,6 +121,26 @@ exec `+next+` "$@"
 	if nodeBefore == nodeAfter || modeBefore != modeAfter {
 		t.Errorf("config.json was inode %s mode and owner %s, and is inode %s, %s", nodeBefore, modeBefore, nodeAfter, modeAfter)
 	}
+}
+
+// between makes a runtime that does something in the bundle before a create, and
+// becomes the next one.
+func between(t *testing.T, path, do, next string) {
+	t.Helper()
+	// The bundle is the argument after --bundle.
+	must(t, write(path, `#!/bin/sh
+bundle= last= create=
+for word; do
+	[ "$last" = --bundle ] && bundle=$word
+	[ "$word" = create ] && create=yes
+	last=$word
+done
+if [ -n "$create" ]; then
+	(cd "$bundle" && { `+do+`
+	})
+fi
+exec `+next+` "$@"
+`, 0o755))
 }
 
 // within reports whether all bytes of a stand in b, in their order.
@@ -268,6 +278,10 @@ path = "nvidia-ctk"
 	config("bogus")
 	out, code = run(t, nvidia...)
 	saysOnly(t, out, code, `tenon: mode bogus: is not installed; run "tenon module install FILE"`)
+
+	must(t, write("/etc/nvidia-container-runtime/config.toml", "[nvidia-container-runtime\n", 0o644))
+	out, code = run(t, nvidia...)
+	saysOnly(t, out, code, `tenon: /etc/nvidia-container-runtime/config.toml:1: not TOML: expected ']' to close table name`)
 }
 
 // As default runtime tenon gets every container of the machine.
@@ -325,14 +339,23 @@ func nothingLeft(t *testing.T) {
 			t.Errorf("left behind: cgroup %s", dir)
 		}
 	}
+	for _, left := range slices.Concat(mountsBelow(t, scratch+"/docker/overlay2/"), mountsBelow(t, "/run/containerd/io.containerd.runtime")) {
+		t.Errorf("left behind: mount %s", left)
+	}
+}
+
+// mountsBelow lists the mounts whose places begin with prefix.
+func mountsBelow(t *testing.T, prefix string) []string {
+	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
+	var list []string
 	for line := range strings.Lines(string(mounts)) {
-		if fields := strings.Fields(line); strings.HasPrefix(fields[4], scratch+"/docker/") && strings.Contains(line, "overlay") ||
-			strings.HasPrefix(fields[4], "/run/containerd/io.containerd.runtime") {
-			t.Errorf("left behind: mount %s", fields[4])
+		if place := strings.Fields(line)[4]; strings.HasPrefix(place, prefix) {
+			list = append(list, place)
 		}
 	}
+	return list
 }
 
 func TestDockerNothingIsLeft(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // saysOnly checks what a user of docker run sees: the line, word for word, and the
@@ -95,7 +97,35 @@ func TestDockerShowsTheError(t *testing.T) {
 		"engine missing": {"", ask, func(t *testing.T) { hide(t, "/usr/bin/tenon-engine") },
 			`tenon-engine: is not installed beside tenon-runtime; install tenon anew`},
 		"hook missing": {"", ask, func(t *testing.T) { hide(t, "/usr/bin/tenon-hook") },
-			`tenon-hook: is not installed beside tenon-runtime, or not only root can change it; install tenon anew, or set hook in the configuration`},
+			`tenon-hook: is not installed beside tenon-runtime; install tenon anew`},
+		"hook open to others": {"", ask, func(t *testing.T) { chmod(t, "/usr/bin/tenon-hook", 0o777) },
+			`/usr/bin/tenon-hook: is not trusted: others may write it (mode 0777); chmod go-w /usr/bin/tenon-hook`},
+		"engine open to others": {"", ask, func(t *testing.T) { chmod(t, "/usr/bin/tenon-engine", 0o777) },
+			`/usr/bin/tenon-engine: is not trusted: others may write it (mode 0777); chmod go-w /usr/bin/tenon-engine`},
+		"engine no program": {"", ask, func(t *testing.T) { change(t, "/usr/bin/tenon-engine") },
+			`/usr/bin/tenon-engine: not a program of this machine`},
+		"engine ends": {"", ask, func(t *testing.T) { script(t, "/usr/bin/tenon-engine", "exit 3") },
+			`/usr/bin/tenon-engine: ended without an answer (exit status 3); this is a bug of tenon, please report`},
+		"engine killed": {"", ask, func(t *testing.T) { script(t, "/usr/bin/tenon-engine", "kill -9 $$") },
+			`/usr/bin/tenon-engine: ended without an answer (signal: killed); this is a bug of tenon, please report`},
+		"engine of another kind": {"", ask, func(t *testing.T) { script(t, "/usr/bin/tenon-engine", "echo hello") }, `tenon-engine: did not answer as tenon-engine does; both programs must come from one build: install tenon anew`},
+		"no runc named":          {csv + "runtimes = []\n", ask, nil, configFile + `:2: "runtimes" is []; it must be a list of names or absolute paths`},
+		"runc no program": {csv + "runtimes = [\"" + scratch + "/text\"]\n", ask, func(t *testing.T) { must(t, write(scratch+"/text", someText, 0o755)) },
+			scratch + `/text: not a program of this machine`},
+		"configuration a folder": {"", ask, func(t *testing.T) {
+			hide(t, configFile)
+			must(t, os.Mkdir(configFile, 0o755))
+			t.Cleanup(func() { os.Remove(configFile) })
+		}, configFile + `: is not a regular file`},
+		"configuration a link": {"", ask, func(t *testing.T) {
+			must(t, os.Symlink("config.toml.hidden", configFile+".link"))
+			hide(t, configFile)
+			must(t, os.Rename(configFile+".link", configFile))
+			t.Cleanup(func() { os.Remove(configFile) })
+		}, configFile + `: is not trusted: it is a symbolic link; name the place it leads to`},
+		"strict, folder of lists missing": {"strict = true\n" + csv, ask, func(t *testing.T) { hide(t, csvFolder) }, `mode csv: ` + csvFolder + `: no CSV file is there; correct it, or set strict = false`},
+		"strict, list is not one":         {"strict = true\n" + csv, ask, func(t *testing.T) { change(t, csvFolder+"/devices.csv") }, `mode csv: ` + csvFolder + `/devices.csv: has no entry; correct it, or set strict = false`},
+		"legacy, its hook missing":        {"mode = \"legacy\"\n", ask, nil, `mode legacy: nvidia-container-runtime-hook: not an executable file on this machine, and the container asks for devices by NVIDIA_VISIBLE_DEVICES; install nvidia-container-toolkit or set modes.legacy.hook_path`},
 		"configuration open to others": {"", ask, func(t *testing.T) { chmod(t, configFile, 0o666) },
 			configFile + `: is not trusted: others may write it (mode 0666); chmod go-w ` + configFile},
 	} {
@@ -118,6 +148,83 @@ func TestDockerShowsTheError(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	has(t, out, "loaded by soname", "device", "written by 0", "well")
+}
+
+// The bundle of a container can be wrong, too: config.json is changed between
+// Docker and tenon.
+func TestDockerShowsWhatIsWrongWithTheBundle(t *testing.T) {
+	for name, c := range map[string]struct{ do, want string }{
+		"not JSON":           {`echo nonsense >config.json`, `tenon: BUNDLE/config.json: line 1: 'o' where "null" belongs`},
+		"empty":              {`: >config.json`, `tenon: BUNDLE/config.json: it is empty`},
+		"cut off":            {`printf '{"ociVersion":"1.0.2",\n"process":{' >config.json`, `tenon: BUNDLE/config.json: line 2: it ends where a key in quotes belongs`},
+		"absent":             {`rm config.json`, `tenon: BUNDLE/config.json: does not exist`},
+		"a folder":           {`rm config.json; mkdir config.json`, `tenon: BUNDLE/config.json: is not a regular file`},
+		"a pipe":             {`rm config.json; mkfifo config.json`, `tenon: BUNDLE/config.json: is not a regular file`},
+		"a link":             {`mv config.json other; ln -s other config.json`, `tenon: BUNDLE/config.json: is a symbolic link; name the file itself`},
+		"too large":          {`truncate -s 9M config.json`, `tenon: BUNDLE/config.json: has 9437184 bytes, and at most 8388608 are read`},
+		"doubled":            {`sed -i '1s/^{/{"process":{},/' config.json`, `tenon: BUNDLE/config.json: "process" stands twice, again on line 1`},
+		"in two spellings":   {`sed -i '1s/^{/{"Process":{},/' config.json`, `tenon: BUNDLE/config.json: "Process" on line 1 is misspelt; write "process"`},
+		"more after it":      {`printf '{}' >>config.json`, `tenon: BUNDLE/config.json: line 1: there is more after the end of the document`},
+		"no process":         {`sed -i 's/"process":/"prozess":/' config.json`, `runc create failed: process property must not be empty`},
+		"env no list":        {`sed -i 's/"env":\[[^]]*\]/"env":"NVIDIA_VISIBLE_DEVICES=all"/' config.json`, `tenon: BUNDLE/config.json: "process.env" on line 1 is a string, not an array`},
+		"open to others":     {`chmod 666 config.json`, `tenon: BUNDLE/config.json: has mode 0666; nobody but its owner may write it`},
+		"somebody else's":    {`chown 1000 config.json`, `tenon: BUNDLE/config.json: belongs to user 1000; it must belong to root or to the user of this process`},
+		"not to be replaced": {`mount --bind config.json config.json`, `tenon: BUNDLE/config.json: device or resource busy`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			between(t, scratch+"/watched", c.do, "/usr/bin/tenon-runtime")
+			out, code := run(t, args([]string{"--runtime", "watched"}, asking[2:], []string{"image", "echo", "ran"})...)
+			saysOnly(t, bundlePath.ReplaceAllString(out, "BUNDLE"), code, c.want)
+		})
+	}
+	// containerd cannot remove a bundle with a mount in it.
+	for _, left := range mountsBelow(t, "/run/containerd/io.containerd.runtime.v2.task/moby/.") {
+		must(t, unix.Unmount(left, 0))
+		must(t, os.RemoveAll(filepath.Dir(left)))
+	}
+	nothingLeft(t)
+}
+
+// A hook that refuses says why, and runc hands it on; where the cache is not
+// required, the container starts without it.
+func TestDockerShowsWhatTheHookSays(t *testing.T) {
+	etc := scratch + "/read-only-etc"
+	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
+		must(t, write(etc+"/"+name, "", 0o644)) // Docker mounts its own over them
+	}
+	ask := args(asking, []string{"-v", etc + ":/etc:ro", "image", "sh", "-c", look})
+	out, code := run(t, ask...)
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	has(t, out, "libdemo.so.1: cannot open shared object file: No such file or directory", "device", "done")
+	configure(t, goodConfig+"[ldcache]\nrequired = true\n")
+	out, code = run(t, ask...)
+	if want := "stderr: tenon-hook: /etc/ld.so.cache of the container: does not exist"; !strings.Contains(out, want) || code != 127 && code != 125 {
+		t.Errorf("exit code %d, and docker says\n%s\nwant\n%s", code, out, want)
+	}
+	nothingLeft(t)
+}
+
+// What runc says stays as it is.
+func TestDockerShowsWhatRuncSays(t *testing.T) {
+	for _, flags := range [][]string{{"image", "no-such-command"}, {"--workdir", "/load", "image", "true"}, {"--user", "nobody", "image", "true"}} {
+		want, wantCode := run(t, flags...)
+		out, code := run(t, args(asking, flags)...)
+		if out != want || code != wantCode || code == 0 {
+			t.Errorf("%q: exit code %d, and docker says\n%s\nwant %d,\n%s", flags, code, out, wantCode, want)
+		}
+	}
+}
+
+// bundlePath is where containerd puts the bundles of Docker's containers.
+var bundlePath = regexp.MustCompile(`/run/containerd/[^ ]*/moby/[0-9a-f]{64}`)
+
+// script makes a program another one until the test ends.
+func script(t *testing.T, path, text string) {
+	t.Helper()
+	hide(t, path)
+	must(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755))
 }
 
 // someText is what files are changed to.

@@ -40,6 +40,7 @@ const pathVariable = "E2E_PATH"
 var tools = map[string]string{
 	"dockerd": "docker.io", "docker": "docker.io", "containerd": "containerd", "runc": "runc", "podman": "podman", "crun": "crun",
 	"busybox": "busybox-static", "gcc": "gcc libc6-dev", "strace": "strace", "iptables": "iptables", "unshare": "util-linux", "ldconfig": "libc-bin",
+	"newuidmap": "uidmap", "useradd": "passwd",
 }
 
 func TestMain(m *testing.M) {
@@ -104,7 +105,7 @@ func outside() int {
 	// The containers again, where nothing but their cgroups differs. The controllers
 	// that are in v1 are not to be had, and ctr and podman do not do without.
 	return max(status, inside("cgroup v2", "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-		skipped("^Test(Containerd|Podman|Killed|Validation|Docker(Config|Second|Life|Many|NVIDIA|Default|Shows|Broken))")))
+		skipped("^Test(Containerd|Podman|Rootless|Killed|Validation|Docker(Config|Second|Life|ContainerOutlives|Many|NVIDIA|Default|Shows|Broken|ContainerThatDoesNotAskSees))")))
 }
 
 // stopped is the exit status after a signal.

@@ -50,6 +50,7 @@ func TestPodmanContainerGetsWhatItAsksFor(t *testing.T) {
 		"user":            {"--user", "1000"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			out, code := podmanRun(t, args(asking, flags, []string{"image", "sh", "-c", look})...)
 			if code != 0 {
 				t.Errorf("exit code %d", code)

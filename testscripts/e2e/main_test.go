@@ -66,7 +66,11 @@ func outside() int {
 	if os.Geteuid() != 0 {
 		missing = append(missing, "root")
 	}
-	for tool, packages := range tools {
+	needed := tools
+	if newest() {
+		needed = newestTools
+	}
+	for tool, packages := range needed {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, fmt.Sprintf("%s (of package %s)", tool, packages))
 		}

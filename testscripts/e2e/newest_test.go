@@ -38,6 +38,11 @@ const (
 // some more.
 const newestTests = "^Test(CRI|Kubernetes)"
 
+// newestTools are the tools for them. What engines.sh needs it says itself.
+var newestTools = map[string]string{
+	"busybox": "busybox-static", "gcc": "gcc libc6-dev", "unshare": "util-linux", "ldconfig": "libc-bin",
+}
+
 // newest reports whether the tests that -run names are about the newest engines,
 // which take the place of Docker and its containerd.
 func newest() bool {

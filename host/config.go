@@ -4,6 +4,7 @@ package host
 
 import (
 	"strings"
+	"time"
 )
 
 // Config says what the administrator wants. It is made by config.Read, or is
@@ -65,7 +66,7 @@ type LdCache struct {
 
 // Limits bound one run of one module. All are more than 0.
 type Limits struct {
-	WallMS       int `koanf:"wall_ms"`       // milliseconds on the wall's clock
+	WallMS       int `koanf:"wall_ms"`       // milliseconds that a run may take; see Longest
 	MemoryPages  int `koanf:"memory_pages"`  // of 64 KiB
 	Queries      int `koanf:"queries"`       // count
 	AnswerBytes  int `koanf:"answer_bytes"`  // of one answer
@@ -73,6 +74,18 @@ type Limits struct {
 	EditsBytes   int `koanf:"edits_bytes"`   // of the edits document
 	LogBytes     int `koanf:"log_bytes"`     // of all log lines
 	GlobEntries  int `koanf:"glob_entries"`  // names that one glob may look at
+}
+
+// busyFactor is how many times WallMS a run may take that has had less processor
+// time than that.
+const busyFactor = 3
+
+// Longest is how long a run can take. Where many containers are created at once,
+// each run waits for a processor most of the time, and that is not its fault: WallMS
+// is its processor time then. What does not compute and does not end either, such
+// as a look at a file server that is gone, ends here.
+func (l Limits) Longest() time.Duration {
+	return busyFactor * time.Duration(l.WallMS) * time.Millisecond
 }
 
 // DefaultConfig is what holds where no file and no variable says otherwise.
@@ -91,8 +104,8 @@ func DefaultConfig() Config {
 		AcceptEnvWhenUnprivileged: true,
 		// Those of ABI version 1, "Limits" in sdk/ABI.md.
 		Limits: Limits{
-			WallMS: 2000, MemoryPages: 1024, Queries: 32_768, AnswerBytes: 1 << 20,
-			AnswersBytes: 8 << 20, EditsBytes: 1 << 20, LogBytes: 64 << 10, GlobEntries: 20_000,
+			WallMS: 10_000, MemoryPages: 1024, Queries: 32_768, AnswerBytes: 1 << 20,
+			AnswersBytes: 8 << 20, EditsBytes: 2 << 20, LogBytes: 64 << 10, GlobEntries: 20_000,
 		},
 		ModeTables: map[string]map[string]string{
 			"csv": {

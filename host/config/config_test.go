@@ -77,8 +77,8 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		ModuleDir: "/var/lib/tenon/modules", ModulesD: "/etc/tenon/modules.d", CacheDir: "/var/cache/tenon", TrustD: "/etc/tenon/trust.d",
 		DriverRoot: "/", DeviceAccess: "rw", AcceptEnvWhenUnprivileged: true, Traces: "on", Installed: []host.Installed{},
 		Limits: host.Limits{
-			WallMS: 2000, MemoryPages: 1024, Queries: 32768, AnswerBytes: 1048576,
-			AnswersBytes: 8388608, EditsBytes: 1048576, LogBytes: 65536, GlobEntries: 20000,
+			WallMS: 10_000, MemoryPages: 1024, Queries: 32768, AnswerBytes: 1048576,
+			AnswersBytes: 8388608, EditsBytes: 2097152, LogBytes: 65536, GlobEntries: 20000,
 		},
 		ModeTables: map[string]map[string]string{
 			"csv": {
@@ -140,7 +140,7 @@ limits = { wall_ms = 300 }
 	if want := []string{"/opt/runc", "crun"}; !slices.Equal(c.Runtimes, want) {
 		t.Errorf("runtimes %q, want the last file's %q", c.Runtimes, want)
 	}
-	if c.LogLevel != "error" || c.DeviceAccess != "r" || c.Limits.WallMS != 400 || c.Limits.Queries != 7 || c.Limits.EditsBytes != 1<<20 {
+	if c.LogLevel != "error" || c.DeviceAccess != "r" || c.Limits.WallMS != 400 || c.Limits.Queries != 7 || c.Limits.EditsBytes != 2<<20 {
 		t.Errorf("got %+v", c)
 	}
 	want := map[string]string{

@@ -51,7 +51,7 @@ func configKeys() []configKey {
 		numberKey("limits.queries", d.Limits.Queries, 32_768),
 		numberKey("limits.answer_bytes", d.Limits.AnswerBytes, 1<<20),
 		numberKey("limits.answers_bytes", d.Limits.AnswersBytes, 8<<20),
-		numberKey("limits.edits_bytes", d.Limits.EditsBytes, 1<<20),
+		numberKey("limits.edits_bytes", d.Limits.EditsBytes, 2<<20),
 		numberKey("limits.log_bytes", d.Limits.LogBytes, 64<<10),
 		numberKey("limits.glob_entries", d.Limits.GlobEntries, 20_000),
 		{"modes.csv.mount_spec_path", "/etc/nvidia-container-runtime/host-files-for-container.d", absolute, isAbsolute},

@@ -164,7 +164,7 @@ func TestT23BadModules(t *testing.T) {
 		{"unknown field", emitAndReturn(emitEdits, `{"abi":1,"containerEdit":{}}`, host.ResultDone), "FILE: "},
 		{"edits break a rule", emitAndReturn(emitEdits, `{"abi":1,"containerEdits":{"mounts":[{"hostPath":"/x","containerPath":"/proc/x"}]}}`, host.ResultDone), "FILE: "},
 		{"too many documents", many(nil, bytesOf(i32Consts(0, 0, 0), opCall, funcEmit, opDrop)), "FILE: emitted more than the 64 edits documents a run may emit"},
-		{"too much emitted", many(nil, bytesOf(i32Consts(2, 0, 60000), opCall, funcEmit, opDrop)), "FILE: emitted more than the 1048576 bytes a run may emit"},
+		{"too much emitted", many(nil, bytesOf(i32Consts(2, 0, 60000), opCall, funcEmit, opDrop)), "FILE: emitted more than the 2097152 bytes a run may emit"},
 		{"too many queries", many(nil, bytesOf(i32Const(1000), 0x28, 2, 0, i32Consts(0, 0, 0, 0, 0), opCall, funcQuery, opDrop)), "FILE: asked more than the 32768 queries a run may ask"},
 	}
 	for _, test := range tests {
@@ -286,6 +286,25 @@ func TestT20Watchdog(t *testing.T) {
 				t.Errorf("%v, printed\n%swant\n%s", err, out, want)
 			}
 		})
+	}
+}
+
+// A run on a busy machine gets the processor time that it may take, and one that
+// waits for something that never comes ends all the same.
+func TestT20TimeLeft(t *testing.T) {
+	const ms = time.Millisecond
+	limits := host.Limits{WallMS: 100}
+	for _, test := range []struct{ wall, processor, left time.Duration }{
+		{100 * ms, 100 * ms, 0},
+		{100 * ms, 150 * ms, -50 * ms}, // two threads
+		{100 * ms, 99 * ms, 1 * ms},
+		{100 * ms, 10 * ms, 90 * ms},
+		{250 * ms, 10 * ms, 50 * ms},
+		{300 * ms, 0, 0},
+	} {
+		if left := timeLeft(limits, test.wall, test.processor); left != test.left {
+			t.Errorf("after %v, %v of them computing: %v, want %v", test.wall, test.processor, left, test.left)
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ typedef struct {
 
 // What the mode has given back in its last run, each ended by a zero byte. The
 // documents and lines of one kind follow each other, each ended by a newline.
-static char native_edits[1 << 20], native_reason[8192], native_explained[1 << 16];
+static char native_edits[2 << 20], native_reason[8192], native_explained[1 << 16];
 static char native_logged[1 << 16];
 
 static const native_answer *native_table;

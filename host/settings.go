@@ -53,6 +53,9 @@ const settingsAge = 2 * time.Second
 func SettingsVariables(environ []string) []string {
 	var list []string
 	for _, e := range environ {
+		if strings.HasPrefix(e, StagesVariable+"=") {
+			continue // no value depends on it
+		}
 		if strings.HasPrefix(e, "TENON_") || strings.HasPrefix(e, "NVIDIA_CTK_CONFIG_FILE_PATH=") || strings.HasPrefix(e, "XDG_CONFIG_HOME=") {
 			list = append(list, e)
 		}

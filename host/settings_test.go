@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,4 +218,17 @@ func FuzzSettings(f *testing.F) {
 			t.Fatalf("error %v: %+v became %+v", err, s, again)
 		}
 	})
+}
+
+// Where the time goes is measured for one create or for all: the configuration is
+// the same.
+func TestSettingsDoNotDependOnStages(t *testing.T) {
+	plain := []string{"TENON_MODE=csv", "PATH=/bin"}
+	measured := append(slices.Clone(plain), StagesVariable+"=/tmp/stages")
+	if got := SettingsVariables(measured); !slices.Equal(got, SettingsVariables(plain)) {
+		t.Errorf("the settings depend on %q", got)
+	}
+	if got, want := EngineVariables(measured), []string{"TENON_MODE=csv", StagesVariable + "=/tmp/stages"}; !slices.Equal(got, want) {
+		t.Errorf("tenon-engine gets %q, want %q", got, want)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,18 @@ import (
 // StagesVariable is the environment variable that names the file which gets the
 // stages of each create with their times.
 const StagesVariable = "TENON_TRACE_TIME"
+
+// EngineVariables picks what tenon-engine needs out of environ, which is as
+// os.Environ gives it: the variables of the configuration, and that one.
+func EngineVariables(environ []string) []string {
+	list := SettingsVariables(environ)
+	for _, e := range environ {
+		if strings.HasPrefix(e, StagesVariable+"=") {
+			list = append(list, e)
+		}
+	}
+	return list
+}
 
 // Stages measures the stages of one create. A nil *Stages measures nothing, and
 // costs nothing: that is what there is where nobody asked. It may be used by many

@@ -94,7 +94,7 @@ func discovered(program string, config host.Config, modes []string, b *bundle, e
 	started := time.Now()
 	// tenon-engine keeps the time of each module itself, and says so in better
 	// words; this is for one that hangs.
-	limit := time.Duration(len(modes)*config.Limits.WallMS)*time.Millisecond + settingsSeconds*time.Second
+	limit := time.Duration(len(modes))*config.Limits.Longest() + settingsSeconds*time.Second
 	args := append([]string{"discover", program, b.root(b.spec.Request())}, modes...)
 	reply, err := engine(env, b.spec.Bytes(), limit, args...)
 	if err != nil {
@@ -131,7 +131,7 @@ func engine(env []string, input []byte, limit time.Duration, args ...string) ([]
 	// Its standard error is nobody's: ours is the container's.
 	process, err := os.StartProcess(file, append([]string{file}, args...), &os.ProcAttr{
 		Dir:   "/",
-		Env:   host.SettingsVariables(env),
+		Env:   host.EngineVariables(env),
 		Files: []*os.File{stdin, stdout, null},
 		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})

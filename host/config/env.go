@@ -44,7 +44,7 @@ func (l *loader) variables(getenv func(string) string) {
 
 // unknownVariables tells the variables with our prefix that nobody reads.
 func (l *loader) unknownVariables(environ []string) {
-	known := map[string]bool{configVariable: true, host.StateVariable: true}
+	known := map[string]bool{configVariable: true, host.StateVariable: true, host.StagesVariable: true}
 	var names []string // without the prefix, which would make all of them alike
 	for _, k := range l.variableKeys() {
 		known[variable(k.path)] = true

@@ -109,6 +109,7 @@ func runModule(ctx context.Context, file string, code []byte, g *guest) (host.Re
 	}
 	log.Debug("the module has run", "mode", mode, "compiled", g.compiled, "result", answer, "queries", r.Asked(), "took", time.Since(start))
 	result, err := g.conclude(file, answer)
+	host.StagesOf(ctx).Mark("edits")
 	result.Recording = recording
 	return result, err
 }

@@ -114,17 +114,31 @@ func (c *Config) Askings(mode string, req *discover.Request) (list []Asking, unc
 		if d.Place != "" {
 			list = append(list, Asking{r.Name, d.Place, append([]string{}, d.IDs...)})
 		}
-		uncounted = append(uncounted, c.uncounted(mode, req, r)...)
+		uncounted = append(uncounted, c.uncounted(mode, &m.rights, req, r)...)
 	}
 	return list, uncounted, nil
 }
 
+const notAccepted = " does not count, since the administrator has not accepted it for this module"
+
 // uncounted are the places of a request at which policy lets nothing count.
-func (c *Config) uncounted(mode string, req *discover.Request, r RequestGrant) (lines []string) {
+func (c *Config) uncounted(mode string, rights *Rights, req *discover.Request, r RequestGrant) (lines []string) {
 	asks := func(p discover.Places) (string, bool) {
 		d, err := req.Devices(p)
 		return PlaceInWords(d.Place), err != nil || len(d.IDs) > 0
 	}
+	accepted, _ := rights.request(r.Name)
+	for _, name := range r.Env {
+		if place, ok := asks(discover.Places{Env: []string{name}}); ok && !slices.Contains(accepted.Env, name) {
+			lines = append(lines, place+notAccepted)
+		}
+	}
+	for _, key := range r.Annotations {
+		if place, ok := asks(discover.Places{Annotations: []string{key}}); ok && !slices.Contains(accepted.Annotations, key) {
+			lines = append(lines, place+notAccepted)
+		}
+	}
+	r = accepted
 	if !c.countsImage(req) {
 		if place, ok := asks(discover.Places{Annotations: r.Annotations, Env: r.Env}); ok {
 			lines = append(lines, place+" does not count, since the container is not privileged and accept_env_when_unprivileged is false")

@@ -142,6 +142,12 @@ func TestAskingsSayWhatCounts(t *testing.T) {
 		uncounted[0] != "the variable ACME_VISIBLE_DEVICES does not count, since the container is not privileged and accept_env_when_unprivileged is false" {
 		t.Errorf("%+v, %q, %v", list, uncounted, err)
 	}
+	c = installed(t, asking, `{"requests":[{"mountsUnder":["/var/run/acme"]}]}`)
+	_, uncounted, err = c.Askings("m", req)
+	if err != nil || len(uncounted) != 2 ||
+		uncounted[0] != "the variable ACME_VISIBLE_DEVICES does not count, since the administrator has not accepted it for this module" {
+		t.Errorf("%q, %v", uncounted, err)
+	}
 	for place, want := range map[string]string{"A": "the variable A", "annotation a/b": "the annotation a/b", "/run/x": "mounts below /run/x"} {
 		if got := PlaceInWords(place); got != want {
 			t.Errorf("%s: %s", place, got)

@@ -4,7 +4,6 @@ package main
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -206,21 +205,14 @@ func install(file, modulesD string, code, manifest []byte) error {
 	if err != nil {
 		return err
 	}
-	var accepted struct {
-		Grants json.RawMessage `json:"grants"`
-		Edits  json.RawMessage `json:"edits"`
-	}
-	if err := json.Unmarshal(manifest, &accepted); err != nil {
-		return err
-	}
-	text, err := json.Marshal(accepted)
+	accepted, err := host.ParseManifest(manifest)
 	if err != nil {
 		return err
 	}
 	name := strings.TrimSuffix(filepath.Base(file), ".wasm")
 	entry, err := config.Module{Installed: host.Installed{
 		Name: name, Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(code)), File: file, Order: config.DefaultOrder,
-		Manifest: string(manifest), Accepted: string(text),
+		Manifest: string(manifest), Accepted: accepted.GrantsText,
 	}}.TOML(filepath.Dir(file))
 	if err != nil {
 		return err

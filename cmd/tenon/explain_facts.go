@@ -33,6 +33,9 @@ func (q explainedQuestion) String() string {
 }
 
 func (q explainedQuestion) question() string {
+	if q.Op == "request" && q.Key == "" {
+		return q.Op
+	}
 	if q.ofContainer() || q.Op == "config" || q.Op == "feature" || q.Op == "mounts" {
 		return q.Op + " " + strconv.Quote(q.Key) // it has one root only
 	}
@@ -41,7 +44,7 @@ func (q explainedQuestion) question() string {
 
 // ofContainer reports whether the answer is a value that the container brings.
 func (q explainedQuestion) ofContainer() bool {
-	return q.Op == "env" || q.Op == "annotation" || q.Op == "spec"
+	return q.Op == "env" || q.Op == "annotation" || q.Op == "spec" || q.Op == "request"
 }
 
 // maxAnswer is how much of an answer is shown, in bytes.
@@ -59,6 +62,9 @@ func explainQuestion(a host.Asked) explainedQuestion {
 		q.Answer = statText(a.Answer)
 	case "read":
 		q.Answer = counted(len(a.Answer), "byte")
+	case "request":
+		place, ids, _ := strings.Cut(strings.TrimSuffix(string(a.Answer), "\x00"), "\x00")
+		q.Answer = shortened(host.OneLine(strings.ReplaceAll(ids, "\x00", ", ") + " by " + host.PlaceInWords(place)))
 	case "readdir", "glob", "ldlookup", "mounts":
 		q.Answer = listText(q.Op, a.Answer)
 	default:
@@ -214,6 +220,9 @@ const redacted = "redacted"
 func (e *explanation) redact() {
 	for i := range e.Modes {
 		m := &e.Modes[i]
+		for j := range m.Asked {
+			m.Asked[j].IDs = []string{redacted}
+		}
 		for j := range m.Queries {
 			if q := &m.Queries[j]; q.ofContainer() && q.Answer != "" {
 				q.Answer = redacted

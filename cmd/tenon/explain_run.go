@@ -54,6 +54,8 @@ type explainedMode struct {
 	// why it is not, or what else there is to know of the request.
 	Applies bool   `json:"applies"`
 	Why     string `json:"why,omitempty"`
+	// Asked is what the container asks the mode for, and where.
+	Asked []host.Asking `json:"asked,omitempty"`
 	// Hit says that a trace tells what the module emits. Miss is why none does: the
 	// module was run to explain this.
 	Hit  bool   `json:"hit"`
@@ -208,27 +210,65 @@ func (m *explainedMode) describe(c host.Config, req *discover.Request, applies b
 		return
 	}
 	m.Module, m.Version = manifest.Name, manifest.Version
-	var asks, hidden []string
-	for _, one := range manifest.Applies {
-		switch {
-		case one.Env != "":
-			asks = append(asks, "the variable "+one.Env)
-			if value, _ := req.Env(one.Env); value != "" && strings.HasSuffix(one.Env, "_VISIBLE_DEVICES") &&
-				!c.AcceptEnvWhenUnprivileged && !req.Privileged() {
-				hidden = append(hidden, one.Env)
-			}
-		case one.Annotation != "":
-			asks = append(asks, "the annotation "+one.Annotation)
-		default:
-			asks = append(asks, "a mount below "+one.MountUnder)
+	list, uncounted, err := c.Askings(m.Mode, req)
+	if err != nil {
+		return
+	}
+	var void []string
+	for _, a := range list {
+		if len(a.IDs) > 0 {
+			m.Asked = append(m.Asked, a)
+		} else {
+			void = append(void, "the container asks for nothing, by "+host.PlaceInWords(a.Place))
 		}
 	}
-	switch {
-	case len(hidden) > 0:
-		m.Why = fmt.Sprintf("%s does not count, since the container is not privileged and accept_env_when_unprivileged is false", strings.Join(hidden, ", "))
-	case !applies:
-		m.Why = "the container has none of what its manifest names: " + strings.Join(asks, ", ")
+	for _, name := range hiddenConditions(c, req, manifest.Applies) {
+		uncounted = append(uncounted, name+" does not count, since the container is not privileged and accept_env_when_unprivileged is false")
 	}
+	switch {
+	case len(uncounted) > 0:
+		m.Why = strings.Join(uncounted, "; ")
+	case applies:
+	case len(void) > 0:
+		m.Why = strings.Join(void, "; ")
+	default:
+		m.Why = "the container has none of what its manifest names: " + strings.Join(waysToAsk(&manifest), ", ")
+	}
+}
+
+// hiddenConditions are the variables that would make the container one for the mode,
+// and that policy does not let count.
+func hiddenConditions(c host.Config, req *discover.Request, list []host.Condition) (names []string) {
+	for _, one := range list {
+		if value, _ := req.Env(one.Env); value != "" && strings.HasSuffix(one.Env, "_VISIBLE_DEVICES") &&
+			!c.AcceptEnvWhenUnprivileged && !req.Privileged() {
+			names = append(names, "the variable "+one.Env)
+		}
+	}
+	return names
+}
+
+// waysToAsk says what makes a container one for the module.
+func waysToAsk(m *host.Manifest) (ways []string) {
+	for _, r := range m.Requests {
+		for _, place := range slices.Concat(r.Env, r.Annotations, r.MountsUnder) {
+			if slices.Contains(r.Annotations, place) {
+				place = "annotation " + place
+			}
+			ways = append(ways, host.PlaceInWords(place))
+		}
+	}
+	for _, one := range m.Applies {
+		switch {
+		case one.Env != "":
+			ways = append(ways, "the variable "+one.Env)
+		case one.Annotation != "":
+			ways = append(ways, "the annotation "+one.Annotation)
+		default:
+			ways = append(ways, "a mount below "+one.MountUnder)
+		}
+	}
+	return ways
 }
 
 // check holds what a mode emitted against the rules, the rights and the machine,

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/tenon-runtime/tenon/host"
 )
 
 // A branch is a line of a tree, and what hangs on it.
@@ -99,6 +101,9 @@ func (e *explanation) modeBranch(top *branch, m *explainedMode, verbose bool) {
 	mode := top.add(bold, "mode %s: %s %s, %s", m.Mode, m.Module, m.Version, shortDigest(m.Digest))
 	if verbose {
 		mode.add("", "module %s, %s", m.File, m.Digest)
+	}
+	for _, a := range m.Asked {
+		mode.add("", "asked for %s by %s", strings.Join(a.IDs, ", "), host.PlaceInWords(a.Place))
 	}
 	if m.Why != "" {
 		mode.add(yellow, "%s", m.Why)

@@ -195,6 +195,9 @@ func (m *candidate) try(ctx context.Context, config host.Config, machine *sdk.Ma
 	if err != nil {
 		return trial{err: err}
 	}
+	if machine != nil {
+		machine.Manifest = []byte(m.manifest.Text)
+	}
 	config, settings = m.settings(config, machine, settings)
 	given, err := box.request(settings)
 	if err != nil {

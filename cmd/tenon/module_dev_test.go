@@ -118,7 +118,7 @@ func someAnswers(random *rand.Rand) []host.Asked {
 			if a.Answer[0] != 'c' && a.Answer[0] != 'b' {
 				binary.LittleEndian.PutUint64(a.Answer[24:], random.Uint64())
 			}
-		case slices.Contains([]sdk.Op{sdk.OpMounts, sdk.OpReadDir, sdk.OpGlob, sdk.OpLdLookup}, op):
+		case slices.Contains([]sdk.Op{sdk.OpMounts, sdk.OpReadDir, sdk.OpGlob, sdk.OpLdLookup, sdk.OpRequest}, op):
 			for range random.IntN(4) {
 				a.Answer = append(append(a.Answer, strings.ReplaceAll(text, "\x00", "")...), 0)
 			}
@@ -147,7 +147,7 @@ func TestRedactLeavesOutWhatTheContainerHas(t *testing.T) {
 	const secret = "hunter2"
 	dir := filepath.Join(t.TempDir(), "m")
 	var asked []host.Asked
-	for _, op := range []sdk.Op{sdk.OpEnv, sdk.OpAnnotation, sdk.OpSpec} {
+	for _, op := range []sdk.Op{sdk.OpEnv, sdk.OpAnnotation, sdk.OpSpec, sdk.OpRequest} {
 		asked = append(asked, host.Asked{Op: uint32(op), Key: "/K", Answer: []byte(secret)})
 	}
 	asked = append(asked, host.Asked{Op: uint32(sdk.OpEnv), Key: "NONE", Code: host.CodeNotFound})
@@ -158,7 +158,7 @@ func TestRedactLeavesOutWhatTheContainerHas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "env host \"/K\" redacted\nannotation host \"/K\" redacted\nspec host \"/K\" redacted\nenv host \"NONE\" not-found\n"
+	want := "env host \"/K\" redacted\nannotation host \"/K\" redacted\nspec host \"/K\" redacted\nrequest host \"/K\" redacted\nenv host \"NONE\" not-found\n"
 	if _, lines, _ := strings.Cut(string(queries), "\n"); lines != want {
 		t.Errorf("got\n%swant\n%s", lines, want)
 	}

@@ -221,17 +221,24 @@ func (m *moduleTest) edits(dir string, t trial) error {
 }
 
 // applies fails where the manifest says that no container like this one is for
-// the module, and a run gave it edits: a create would not have run it. Conditions
-// about which the recording says nothing are let pass.
+// the module, and a run gave it edits: a create would not have run it. Requests and
+// conditions about which the recording says nothing are let pass.
 func (m *moduleTest) applies(dir string, machine *sdk.Machine, box *container, t trial) {
-	if t.err != nil || !t.result.Applicable || len(m.module.manifest.Applies) == 0 {
+	manifest := &m.module.manifest
+	if t.err != nil || !t.result.Applicable || len(manifest.Applies)+len(manifest.Requests) == 0 {
 		return
 	}
 	given, err := box.request(nil)
 	if err != nil {
 		return // over has told
 	}
-	for _, one := range m.module.manifest.Applies {
+	for _, r := range manifest.Requests {
+		if _, code, known := machine.Ask(&given, sdk.OpRequest, sdk.Host, r.Name); !known || code == 0 {
+			m.add("applies", dir, stateGood, "")
+			return
+		}
+	}
+	for _, one := range manifest.Applies {
 		var answer []byte
 		var code sdk.Code
 		known := false
@@ -249,7 +256,7 @@ func (m *moduleTest) applies(dir string, machine *sdk.Machine, box *container, t
 			return
 		}
 	}
-	m.add("applies", dir, stateFailed, "the manifest's applies holds for no such container, so a create would not run the module")
+	m.add("applies", dir, stateFailed, "by the manifest's requests and applies no such container is for the module, so a create would not run it")
 }
 
 // difference says how two runs differ; "" for not at all.

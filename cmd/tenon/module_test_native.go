@@ -40,8 +40,9 @@ func TestTenonNative(t *testing.T) {
 	}
 	var in struct {
 		Machines []struct {
-			Dir     string
-			Request sdk.Request
+			Dir      string
+			Manifest []byte
+			Request  sdk.Request
 		}
 	}
 	var out struct{ Answers []answer }
@@ -57,6 +58,7 @@ func TestTenonNative(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		machine.Manifest = m.Manifest
 		var a answer
 		a.Result, a.Answer, a.Unrecorded = machine.Discover(m.Request)
 		out.Answers = append(out.Answers, a)
@@ -71,8 +73,9 @@ func TestTenonNative(t *testing.T) {
 `
 
 type nativeMachine struct {
-	Dir     string
-	Request sdk.Request
+	Dir      string
+	Manifest []byte
+	Request  sdk.Request
 }
 
 type nativeAnswer struct {
@@ -122,7 +125,7 @@ func (m *moduleTest) runNative(c *cobra.Command, program, project string) ([]nat
 		if err != nil {
 			return nil, err
 		}
-		in.Machines = append(in.Machines, nativeMachine{dir, r.request})
+		in.Machines = append(in.Machines, nativeMachine{dir, []byte(m.module.manifest.Text), r.request})
 	}
 	test, machines, overlay := filepath.Join(work, "native.go"), filepath.Join(work, "machines"), filepath.Join(work, "overlay")
 	replaced := map[string]any{"Replace": map[string]string{filepath.Join(project, "tenon_native_test.go"): test}}

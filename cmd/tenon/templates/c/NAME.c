@@ -1,13 +1,12 @@
 // Mode __NAME__ gives a container the devices /dev/__NAME__* that it asks for.
 //
-// A container asks by __VARIABLE__: "all", or indexes such as "0,2". "void",
-// nothing, or no such variable asks for nothing. An index that the machine does
-// not have fails the create: a container that asks for a device does not start
-// without it.
+// A container asks by __VARIABLE__: "all", or indexes such as "0,2-3". manifest.json
+// names the variable, and the rules for lists are those of tenon. An index that the
+// machine does not have fails the create: a container that asks for a device does
+// not start without it.
 
 #include "tenon/tenon.h"
 
-#define VARIABLE "__VARIABLE__"
 #define PREFIX "/dev/__NAME__"
 
 static bool digits(tenon_str s) {
@@ -17,33 +16,15 @@ static bool digits(tenon_str s) {
 	return s.len > 0;
 }
 
-// next_item takes the next item of a list with commas; empty ones do not count.
-static bool next_item(tenon_str *rest, tenon_str *item) {
-	while (tenon_cut(rest, ',', item))
-		if (item->len)
-			return true;
-	return false;
-}
-
-static bool asked_for(tenon_str list, tenon_str index) {
-	for (tenon_str item; next_item(&list, &item);)
-		if (tenon_equal(item, index))
-			return true;
-	return false;
-}
-
 TENON_EXPORT int32_t tenon_discover(void) {
 	static char memory[1 << 20];
 	tenon t = tenon_start(memory, sizeof memory);
-	tenon_str asked, item;
-	int32_t code = tenon_env(&t, TENON_STR(VARIABLE), &asked);
+	tenon_devices asked;
+	int32_t code = tenon_request(&t, TENON_STR(""), &asked);
 	if (code == TENON_NOT_FOUND)
 		return TENON_NOT_APPLICABLE;
 	if (code)
 		return tenon_fail_query(&t);
-	tenon_str rest = asked;
-	if (tenon_equal(asked, TENON_STR("void")) || !next_item(&rest, &item))
-		return TENON_NOT_APPLICABLE;
 
 	// The driver, and so /dev, may be installed below a folder of its own.
 	tenon_str driver_root;
@@ -55,7 +36,7 @@ TENON_EXPORT int32_t tenon_discover(void) {
 
 	// The indexes of the machine's devices. Their numbers are for the host to find
 	// out.
-	tenon_str paths, path;
+	tenon_str paths, path, rest, reason;
 	if (tenon_glob(&t, TENON_DRIVER, TENON_STR(PREFIX "[0-9]*"), &paths))
 		return tenon_fail_query(&t);
 	uint32_t count = 0;
@@ -77,22 +58,16 @@ TENON_EXPORT int32_t tenon_discover(void) {
 	if (count == 0)
 		return tenon_fail(TENON_STR(PREFIX "0: this machine has no such device; load its driver"));
 
-	bool all = tenon_equal(asked, TENON_STR("all"));
-	for (rest = asked; !all && next_item(&rest, &item);) {
-		uint32_t i = 0;
-		while (i < count && !tenon_equal(indexes[i], item))
-			i++;
-		if (i == count) // the value is not repeated: it may be anything
-			return tenon_fail(TENON_STR("variable \"" VARIABLE "\": asks for what this machine does not have; ask for \"all\""));
-	}
+	if (tenon_missing(&t, asked, indexes, count, &reason))
+		return tenon_fail(reason);
 	for (uint32_t i = 0; i < count; i++) {
-		if (!all && !asked_for(asked, indexes[i]))
+		if (!tenon_asks_for(asked, indexes[i]))
 			continue;
 		tenon_device d = {.path = TENON_JOIN(&t, TENON_STR(PREFIX), indexes[i])};
 		if (driver_root.len)
 			d.host_path = TENON_JOIN(&t, driver_root, d.path);
 		tenon_add_device(&t, d);
-		tenon_explain(TENON_JOIN(&t, d.path, TENON_STR(": asked for by " VARIABLE)));
+		tenon_explain(TENON_JOIN(&t, d.path, TENON_STR(": asked for by "), asked.place));
 	}
 	return tenon_done(&t);
 }

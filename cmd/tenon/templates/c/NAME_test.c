@@ -20,20 +20,22 @@ static void expect(const char *what, int32_t result, int32_t want, const char *e
 	failures++;
 }
 
-#define CASE(asked, want, edits, reason) \
+// CASE is a container that asks for ids, each of which ends with \0.
+#define CASE(ids, want, edits, reason) \
 	do { \
-		static const native_answer table[] = {NATIVE_TEXT(TENON_OP_ENV, TENON_HOST, VARIABLE, asked), MACHINE}; \
-		expect("asked for \"" asked "\"", NATIVE_RUN(table), want, edits, reason); \
+		static const native_answer table[] = {NATIVE_LIST(TENON_OP_REQUEST, TENON_HOST, "", "__VARIABLE__\0" ids), MACHINE}; \
+		expect("asked for " #ids, NATIVE_RUN(table), want, edits, reason); \
 	} while (0)
 
 #define DOC(devices) "{\"abi\":1,\"containerEdits\":{\"deviceNodes\":[" devices "]}}\n"
-#define REFUSED "variable \"" VARIABLE "\": asks for what this machine does not have; ask for \"all\"\n"
+#define REFUSED "__VARIABLE__: \"7\" is not a device of this machine; ask for all, none or some of 0,1\n"
 
 int main(void) {
-	CASE("", TENON_NOT_APPLICABLE, "", "");
-	CASE("void", TENON_NOT_APPLICABLE, "", "");
-	CASE("all", TENON_DONE, DOC("{\"path\":\"" PREFIX "0\"},{\"path\":\"" PREFIX "1\"}"), "");
-	CASE("1,,1", TENON_DONE, DOC("{\"path\":\"" PREFIX "1\"}"), "");
-	CASE("0,7", TENON_FAILED, "", REFUSED);
+	static const native_answer nothing[] = {NATIVE_CODE(TENON_OP_REQUEST, TENON_HOST, "", TENON_NOT_FOUND)};
+	expect("asked for nothing", NATIVE_RUN(nothing), TENON_NOT_APPLICABLE, "", "");
+	CASE("all\0", TENON_DONE, DOC("{\"path\":\"" PREFIX "0\"},{\"path\":\"" PREFIX "1\"}"), "");
+	CASE("none\0", TENON_DONE, "", "");
+	CASE("1\0", TENON_DONE, DOC("{\"path\":\"" PREFIX "1\"}"), "");
+	CASE("0\0" "7\0", TENON_FAILED, "", REFUSED);
 	return failures != 0;
 }

@@ -1,42 +1,30 @@
 //! Mode __NAME__ gives a container the devices /dev/__NAME__* that it asks for.
 //!
-//! A container asks by __VARIABLE__: "all", or indexes such as "0,2". "void",
-//! nothing, or no such variable asks for nothing. An index that the machine does
-//! not have fails the create: a container that asks for a device does not start
-//! without it.
+//! A container asks by __VARIABLE__: "all", or indexes such as "0,2-3". manifest.json
+//! names the variable, and the rules for lists are those of tenon. An index that the
+//! machine does not have fails the create: a container that asks for a device does
+//! not start without it.
 
 use tenon::{Context, Edits, Error, Root};
 
 tenon::mode!(discover);
 
-const VARIABLE: &str = "__VARIABLE__";
 const PREFIX: &str = "/dev/__NAME__";
 
 /// Finds out what one container gets.
 pub fn discover(c: &mut Context) -> Result<Edits, Error> {
-    let value = c.env(VARIABLE)?.unwrap_or_default();
-    let asked: Vec<&str> = value.split(',').filter(|item| !item.is_empty()).collect();
-    if value == "void" || asked.is_empty() {
-        return Err(Error::NotApplicable);
-    }
+    let asked = c.request("")?.ok_or(Error::NotApplicable)?;
     // The driver, and so /dev, may be installed below a folder of its own.
     let driver_root = c.config("driver_root")?.filter(|root| root != "/").unwrap_or_default();
     let indexes = devices(c)?;
-    let all = value == "all";
-    if !all && asked.iter().any(|item| !indexes.iter().any(|index| index == item)) {
-        // The value is not repeated: it may be anything.
-        return Err(Error::Failed(
-            format!("variable \"{}\": asks for what this machine does not have; ask for \"all\"", VARIABLE),
-        ));
-    }
     let mut edits = Edits::default();
-    for index in indexes.iter().filter(|index| all || asked.contains(&index.as_str())) {
-        let path = PREFIX.to_owned() + index;
+    for index in asked.choose(&indexes)? {
+        let path = PREFIX.to_owned() + &index;
         let device = edits.add_device(&path);
         if !driver_root.is_empty() {
             device.host_path = driver_root.clone() + &path;
         }
-        c.explain(&(path + ": asked for by " + VARIABLE));
+        c.explain(&(path + ": asked for by " + &asked.place));
     }
     Ok(edits)
 }
@@ -62,13 +50,13 @@ fn devices(c: &mut Context) -> Result<Vec<String>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{discover, PREFIX, VARIABLE};
+    use super::{discover, PREFIX};
     use tenon::{Error, Root, Table};
 
-    fn machine(asked: &str) -> Table {
+    fn machine(asked: &[&str]) -> Table {
         let path = |rest: &str| PREFIX.to_owned() + rest;
         let mut m = Table::default();
-        m.env(VARIABLE, Some(asked)).config("driver_root", Some("/"));
+        m.request("", "__VARIABLE__", asked).config("driver_root", Some("/"));
         m.glob(Root::Driver, &path("[0-9]*"), &[&path("0"), &path("0ctl"), &path("1")]);
         m.stat(Root::Driver, &path("0"), b'c', 0o666, 240, 0);
         m.stat(Root::Driver, &path("1"), b'c', 0o660, 240, 1);
@@ -80,22 +68,21 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_nothing_gets_nothing() {
-        for value in ["", ",,", "void"] {
-            assert_eq!(machine(value).run(discover), Err(Error::NotApplicable), "{:?}", value);
-        }
+    fn who_asks_for_no_device_gets_none() {
+        assert_eq!(machine(&[]).run(discover), Err(Error::NotApplicable));
+        assert_eq!(machine(&["none"]).run(discover), Ok(String::new()));
     }
 
     #[test]
     fn all_or_indexes_give_those_devices_once() {
         let all = document(r#"{"path":"/dev/__NAME__0"},{"path":"/dev/__NAME__1"}"#);
-        assert_eq!(machine("all").run(discover), all);
-        assert_eq!(machine("1,,1").run(discover), document(r#"{"path":"/dev/__NAME__1"}"#));
+        assert_eq!(machine(&["all"]).run(discover), all);
+        assert_eq!(machine(&["1"]).run(discover), document(r#"{"path":"/dev/__NAME__1"}"#));
     }
 
     #[test]
     fn what_the_machine_does_not_have_is_refused() {
-        let want = "variable \"__VARIABLE__\": asks for what this machine does not have; ask for \"all\"";
-        assert_eq!(machine("0,7").run(discover), Err(Error::failed(want)));
+        let want = "__VARIABLE__: \"7\" is not a device of this machine; ask for all, none or some of 0,1";
+        assert_eq!(machine(&["0", "7"]).run(discover), Err(Error::failed(want)));
     }
 }

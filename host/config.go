@@ -14,6 +14,9 @@ type Config struct {
 	// Mode names the modes to ask, in order; none for nothing to do. The one
 	// name "auto" leaves the choice to Modes.
 	Mode []string `koanf:"mode"`
+	// ModeFrom is where Mode comes from, FILE:LINE or a variable, for messages; ""
+	// for the default.
+	ModeFrom string `koanf:"-"`
 	// Runtimes are the low-level runtimes, names or absolute paths; the first
 	// one found is used. Never empty.
 	Runtimes []string `koanf:"runtimes"`

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -95,7 +96,11 @@ func (c *Config) ModuleOf(mode string) (*Installed, error) {
 			return m, nil
 		}
 	}
-	return nil, errors.New(`is not installed; run "tenon module install FILE"`)
+	todo := `run "tenon module install FILE"`
+	if c.ModeFrom != "" && slices.Contains(c.Mode, mode) {
+		todo += ", or correct mode in " + c.ModeFrom
+	}
+	return nil, errors.New("is not installed; " + todo)
 }
 
 // module is what is installed of a mode, read. Nobody changes it.

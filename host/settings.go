@@ -248,7 +248,7 @@ func decodeSettings(data []byte) (s Settings, witness string, err error) {
 // field that is missing here would be lost; a test looks.
 func (c *Config) values() (lists []*[]string, texts []*string, numbers []*int, flags []*bool) {
 	return []*[]string{&c.Mode, &c.Runtimes},
-		[]*string{&c.DebugLog, &c.LogLevel, &c.ModuleDir, &c.ModulesD, &c.CacheDir, &c.TrustD, &c.Hook, &c.DriverRoot, &c.DeviceAccess, &c.Traces},
+		[]*string{&c.ModeFrom, &c.DebugLog, &c.LogLevel, &c.ModuleDir, &c.ModulesD, &c.CacheDir, &c.TrustD, &c.Hook, &c.DriverRoot, &c.DeviceAccess, &c.Traces},
 		c.Limits.values(),
 		[]*bool{&c.Strict, &c.AcceptEnvWhenUnprivileged, &c.LdCache.Required}
 }

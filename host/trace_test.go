@@ -357,7 +357,7 @@ func TestTraceKeyCoversItsInputs(t *testing.T) {
 func TestTraceKeyKnowsConfig(t *testing.T) {
 	known := []string{
 		"Strict", "DriverRoot", "AcceptEnvWhenUnprivileged", "Limits", "ModeTables", // in the key
-		"Mode", "ModuleDir", "ModulesD", "Installed", // in it as the mode's name, the module's digest and its grants
+		"Mode", "ModeFrom", "ModuleDir", "ModulesD", "Installed", // in it as the mode's name, the module's digest and its grants
 		"CacheDir", "TrustD", // of how a module is run and installed
 		"Installed",                                                           // in it as the digest of the grants
 		"Runtimes", "DebugLog", "LogLevel", "Hook", "DeviceAccess", "LdCache", // of what comes after the edits

@@ -190,7 +190,7 @@ func (l *loader) config() (host.Config, error) {
 	if err := l.k.Unmarshal("", &c); err != nil {
 		return c, err
 	}
-	c.Installed = l.installed
+	c.Installed, c.ModeFrom = l.installed, l.from["mode"]
 	c.ModeTables = map[string]map[string]string{}
 	tables, _ := l.k.Get("modes").(map[string]any)
 	for mode, table := range tables {

@@ -354,12 +354,19 @@ func TestShowSaysWhereAValueComesFrom(t *testing.T) {
 			t.Errorf("%s is from %q, want %q", key, from[key], want)
 		}
 	}
+	for name, want := range map[string]string{"TENON_STRICT=true": "", "TENON_MODE=acme": "TENON_MODE"} {
+		if c, err := Read("tenon-runtime", variablesOf(name)); err != nil || c.ModeFrom != want {
+			t.Errorf("%s: mode is from %q, want %q; %v", name, c.ModeFrom, want, err)
+		}
+	}
 	// What is shown can be given back as a file, and means the same.
 	c, err := Read("tenon-runtime", variablesOf("TENON_CONFIG="+folder+"/c.toml", "TENON_STRICT=true"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again := good(t, parsed(text.String())); !reflect.DeepEqual(again, c) {
+	again := good(t, parsed(text.String()))
+	again.ModeFrom = c.ModeFrom // the default stands in a line now
+	if !reflect.DeepEqual(again, c) {
 		t.Errorf("shown\n%s\ngives %+v\nwant %+v", &text, again, c)
 	}
 }
@@ -450,7 +457,9 @@ func TestTheInstalledFileShowsTheDefaults(t *testing.T) {
 		text.WriteString(line)
 	}
 	l := parsed(text.String())
-	if c := good(t, l); !reflect.DeepEqual(c, defaultConfig()) {
+	c := good(t, l)
+	c.ModeFrom = "" // the file says it
+	if !reflect.DeepEqual(c, defaultConfig()) {
 		t.Errorf("got  %+v\nwant %+v", c, defaultConfig())
 	}
 	if len(l.from) < 10 {

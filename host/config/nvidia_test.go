@@ -81,7 +81,9 @@ func TestNVIDIAShippedFileIsTheDefaults(t *testing.T) {
 				t.Error(p)
 			}
 		}
-		if c := l.mustConfig(); !reflect.DeepEqual(c, nvidiaDefaults()) {
+		c := l.mustConfig()
+		c.ModeFrom = "" // the file says it
+		if !reflect.DeepEqual(c, nvidiaDefaults()) {
 			t.Errorf("got  %+v\nwant %+v", c, nvidiaDefaults())
 		}
 	}
@@ -117,7 +119,7 @@ path = "/opt/nvidia-ctk"
 	want.DriverRoot = "/run/nvidia/driver"
 	want.DebugLog = "/var/log/nvidia-container-runtime.log"
 	want.LogLevel = "warn"
-	want.Mode = []string{"csv"}
+	want.Mode, want.ModeFrom = []string{"csv"}, file+":9"
 	want.Runtimes = []string{"/opt/runc"}
 	want.ModeTables["csv"]["disable_require"] = "true"
 	want.ModeTables["csv"]["accept_volume_mounts"] = "true"
@@ -221,7 +223,9 @@ x = 1
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if c := l.mustConfig(); !reflect.DeepEqual(c, nvidiaDefaults()) {
+	defaults := nvidiaDefaults()
+	defaults.ModeFrom = file + ":7"
+	if c := l.mustConfig(); !reflect.DeepEqual(c, defaults) {
 		t.Errorf("got %+v", c)
 	}
 }

@@ -277,7 +277,7 @@ path = "nvidia-ctk"
 
 	config("bogus")
 	out, code = run(t, nvidia...)
-	saysOnly(t, out, code, `tenon: mode bogus: is not installed; run "tenon module install FILE"`)
+	saysOnly(t, out, code, `tenon: mode bogus: is not installed; run "tenon module install FILE", or correct mode in /etc/nvidia-container-runtime/config.toml:6`)
 
 	must(t, write("/etc/nvidia-container-runtime/config.toml", "[nvidia-container-runtime\n", 0o644))
 	out, code = run(t, nvidia...)

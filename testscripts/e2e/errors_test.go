@@ -64,7 +64,7 @@ func TestDockerShowsTheError(t *testing.T) {
 		"wrong type": {csv + "strict = \"yes\"\n", ask, nil,
 			configFile + `:2: "strict" is "yes"; it must be true or false`},
 		"not installed": {"mode = \"acme\"\n", ask, nil,
-			`mode acme: is not installed; run "tenon module install FILE"`},
+			`mode acme: is not installed; run "tenon module install FILE", or correct mode in ` + configFile + `:1`},
 		"module file missing": {"", ask, func(t *testing.T) { hide(t, csvModule) },
 			`mode csv: ` + csvModule + `: does not exist; run "tenon module install" again`},
 		"module changed": {"", ask, func(t *testing.T) { change(t, csvModule) },

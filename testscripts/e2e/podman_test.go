@@ -88,7 +88,7 @@ func TestPodmanShowsTheError(t *testing.T) {
 		"unknown key": {"runtmes = [\"runc\"]\n", asking[2:],
 			configFile + `:1: no such key "runtmes"; did you mean "runtimes"`, false},
 		"not installed": {"mode = \"acme\"\n", asking[2:],
-			`mode acme: is not installed; run "tenon module install FILE"`, false},
+			`mode acme: is not installed; run "tenon module install FILE", or correct mode in ` + configFile + `:1`, false},
 		"device missing": {goodConfig, probe("device"),
 			`mode probe: /dev/probe0: is not a device on this machine; load its driver`, false},
 		"runc missing": {"mode = \"csv\"\nruntimes = [\"no-such-runc\"]\n", asking[2:],

@@ -198,7 +198,9 @@ func acceptAll(manifest []byte) (string, error) {
 	if err := json.Unmarshal(manifest, &all); err != nil {
 		return "", err
 	}
-	maps.DeleteFunc(all, func(member string, _ any) bool { return member != "requests" && member != "grants" && member != "edits" })
+	maps.DeleteFunc(all, func(member string, _ any) bool {
+		return member != "requests" && member != "grants" && member != "edits"
+	})
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)

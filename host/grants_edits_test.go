@@ -87,11 +87,50 @@ func TestT30MountsThatNoManifestOpens(t *testing.T) {
 		{mount(dir+"/null", "/x"), `mode m: mounts[0]: DIR/null: leads to /dev/null, which is a device; name it in deviceNodes`},
 		{mount(dir+"/fifo", "/x"), `mode m: mounts[0]: DIR/fifo: is neither a file, a folder nor a socket`},
 		{mount(dir+"/none", "/x"), `mode m: mounts[0]: DIR/none: does not exist on this machine`},
-		{mount(lax+"/in", "/x"), `mode m: mounts[0]: DIR/lax: leads to DIR/lax/in and is not trusted: others may write it (mode 1777); chmod go-w DIR/lax`},
+		{mount(lax+"/in", "/x"), `mode m: mounts[0]: DIR/lax: leads to DIR/lax/in and is not trusted: others may write it (mode 1777); put it elsewhere, or mount the whole folder`},
 	} {
 		want := strings.ReplaceAll(test.want, "DIR", dir)
 		if _, err := taken(c, test.document); err == nil || err.Error() != want {
 			t.Errorf("%s:\n got %v\nwant %s", test.document, err, want)
+		}
+	}
+}
+
+// Whoever owns a folder can exchange what is in it until it is mounted, for a link to
+// any file of the host; the folder itself they cannot.
+func TestAFolderOfAServiceIsMountedAsAWhole(t *testing.T) {
+	dir := rootFolder(t)
+	if err := os.MkdirAll(dir+"/service/deep", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	socket := dir + "/service/socket"
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
+		t.Fatal(err)
+	}
+	c := installed(t, allMounts, "")
+	if e, err := taken(c, mount(socket, "/run/x")); err != nil || e.ContainerEdits.Mounts[0].HostPath != socket {
+		t.Errorf("while the folder is root's: %v", err)
+	}
+	for _, p := range []string{"/service", "/service/socket"} {
+		if err := os.Chown(dir+p, 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e, err := taken(c, mount(dir+"/service", "/run/x")); err != nil || e.ContainerEdits.Mounts[0].HostPath != dir+"/service" {
+		t.Errorf("the folder: %v", err)
+	}
+	if err := os.Mkdir(dir+"/service/deep/deeper", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for p, more := range map[string]string{"/service/socket": ", or mount the whole folder", "/service/deep/deeper": ""} {
+		want := fmt.Sprintf("mode m: mounts[0]: %[1]s/service: leads to %[1]s%[2]s and is not trusted: it belongs to uid 1000; chown it to root%[3]s", dir, p, more)
+		if _, err := taken(c, mount(dir+p, "/run/x")); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
 		}
 	}
 }

@@ -98,7 +98,12 @@ func (s *resolver) source(at func() string, m *cdi.Mount) error {
 			return err
 		}
 	}
-	if err := s.trust(path.Dir(real), real); err != nil {
+	folder := path.Dir(real)
+	if err := s.trust(folder, real); err != nil {
+		if !discover.ForbiddenSource(folder) && s.trust(path.Dir(folder), real) == nil {
+			// What is in it is its owner's, who cannot exchange the folder itself.
+			err = fmt.Errorf("%w, or mount the whole folder", err)
+		}
 		return fmt.Errorf("%s: %w", at(), err)
 	}
 	m.HostPath = real

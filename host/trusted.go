@@ -94,7 +94,7 @@ func trusted(at, path string, st *unix.Stat_t) error {
 		return fmt.Errorf("%s: %s: it belongs to %s; chown it to root", at, what, owner)
 	case st.Mode&0o022 != 0:
 		todo := "chmod go-w " + at
-		if st.Mode&unix.S_ISVTX != 0 {
+		if st.Mode&unix.S_ISVTX != 0 && at != path {
 			todo = "put it elsewhere" // /tmp is meant to be so
 		}
 		return fmt.Errorf("%s: %s: others may write it (mode %04o); %s", at, what, st.Mode&0o7777, todo)

@@ -101,7 +101,7 @@ func TestTrustInAUserNamespace(t *testing.T) {
 	must(os.Symlink("f", filepath.Join(dir, "roots/link")))
 
 	const refusals = `roots/open: DIR/roots/open: is not trusted: others may write it (mode 0666); chmod go-w DIR/roots/open
-sticky/f: DIR/sticky: leads to DIR/sticky/f and is not trusted: others may write it (mode 1777); chmod go-w DIR/sticky
+sticky/f: DIR/sticky: leads to DIR/sticky/f and is not trusted: others may write it (mode 1777); put it elsewhere
 roots/link: DIR/roots/link: is not trusted: it is a symbolic link; name the place it leads to
 `
 	const rootless = `roots/f: <nil>

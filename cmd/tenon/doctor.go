@@ -238,10 +238,18 @@ func (d *checkup) modules() {
 		d.wrong("modules", "%s", err)
 		return
 	}
+	trust, err := p.readTrust()
+	if err != nil {
+		d.wrong("trust_d", "%s", err)
+	}
 	have := map[string]bool{}
 	for _, m := range all {
 		have[m.Name] = true
 		d.module(p, m)
+		if len(trust.keys) > 0 && m.Problem == "" && len(m.SignedBy) == 0 {
+			d.note("mode "+m.Name, "is not signed, though %s has keys: it came with a package, before the keys, or with --allow-unsigned; "+
+				"to hold it to them, \"tenon module sign\" it and run \"tenon module install\" again", trust.dir)
+		}
 	}
 	for _, mode := range modes {
 		if !have[mode] {

@@ -269,13 +269,11 @@ func (i *installation) install(c *cobra.Command) error {
 		if err := i.place.write(i.entry.File, i.code, 0o444); err != nil {
 			return err
 		}
+		// One that is there may be of another mode with the same module.
 		if i.signature != nil {
-			err = i.place.write(i.entry.File+".sig", i.signature, 0o444)
-		} else {
-			err = i.place.remove(i.entry.File + ".sig")
-		}
-		if err != nil {
-			return err
+			if err := i.place.write(i.entry.File+".sig", i.signature, 0o444); err != nil {
+				return err
+			}
 		}
 	}
 	i.warm(c)

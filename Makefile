@@ -111,7 +111,7 @@ check: ## what can be seen without running anything
 
 .PHONY: install
 install: all ## install into PREFIX (/usr) below DESTDIR
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tenon/modules $(DESTDIR)/etc/tenon
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/tenon/modules $(DESTDIR)/etc/tenon/config.d $(DESTDIR)/etc/tenon/trust.d
 	install -m 0755 $(PROGRAMS:%=build/%) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 $(MODES:%=build/modules/%.wasm) $(DESTDIR)$(PREFIX)/lib/tenon/modules/
 	for mode in $(MODES); do \

@@ -108,7 +108,7 @@ func TestDockerShowsTheError(t *testing.T) {
 			`/usr/bin/tenon-engine: ended without an answer (exit status 3); this is a bug of tenon, please report`},
 		"engine killed": {"", ask, func(t *testing.T) { script(t, "/usr/bin/tenon-engine", "kill -9 $$") },
 			`/usr/bin/tenon-engine: ended without an answer (signal: killed); this is a bug of tenon, please report`},
-		"engine of another kind": {"", ask, func(t *testing.T) { script(t, "/usr/bin/tenon-engine", "echo hello") }, `tenon-engine: did not answer as tenon-engine does; both programs must come from one build: install tenon anew`},
+		"engine of another kind": {"", ask, func(t *testing.T) { script(t, "/usr/bin/tenon-engine", "echo hello") }, `tenon-engine: is of another build than tenon-runtime; install tenon anew, all programs from one package`},
 		"no runc named":          {csv + "runtimes = []\n", ask, nil, configFile + `:2: "runtimes" is []; it must be a list of names or absolute paths`},
 		"runc no program": {csv + "runtimes = [\"" + scratch + "/text\"]\n", ask, func(t *testing.T) { must(t, write(scratch+"/text", someText, 0o755)) },
 			scratch + `/text: not a program of this machine`},

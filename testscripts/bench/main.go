@@ -11,7 +11,8 @@
 //
 // BUILD is the folder that make has built into. It needs root, for device nodes.
 // "make bench" runs it; BENCH_RUNS=5 is its quick form. BASELINE=PATH measures
-// another runtime on the same bundles. Where dockerd, containerd and runc are
+// another runtime on the same bundles, with NVIDIA's configuration for the same
+// machine (baseline.go). Where dockerd, containerd and runc are
 // installed, docker run through tenon is held against plain runc, with daemons
 // of its own. The results are written into the folder bench too.
 //
@@ -25,6 +26,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -39,15 +41,16 @@ import (
 func main() {
 	rounds := flag.Int("runs", 40, "how often each command is measured")
 	keep := flag.Bool("keep", false, "leave the folder with what was measured")
+	only := flag.String("only", "", "measure one part: single, growth, crowd, hook or docker; the results are printed, not kept")
 	flag.Parse()
 	if flag.NArg() != 1 || *rounds < 1 {
-		fmt.Fprintln(os.Stderr, "Usage: bench [-runs N] [-keep] BUILD")
+		fmt.Fprintln(os.Stderr, "Usage: bench [-runs N] [-only PART] [-keep] BUILD")
 		os.Exit(64)
 	}
 	// Whoever stops us finds no daemons and no mounts left behind.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := bench(ctx, flag.Arg(0), *rounds, *keep); err != nil {
+	if err := bench(ctx, flag.Arg(0), *rounds, *keep, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -61,7 +64,7 @@ const (
 	atOnce       = 64 // creates at once
 )
 
-func bench(ctx context.Context, build string, rounds int, keep bool) error {
+func bench(ctx context.Context, build string, rounds int, keep bool, only string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root, for device nodes")
 	}
@@ -71,7 +74,7 @@ func bench(ctx context.Context, build string, rounds int, keep bool) error {
 	}
 	s, err := newStage(ctx, build)
 	if s != nil && !keep {
-		defer os.RemoveAll(s.dir)
+		defer s.remove()
 	}
 	if err != nil {
 		return err
@@ -81,10 +84,22 @@ func bench(ctx context.Context, build string, rounds int, keep bool) error {
 	var report bytes.Buffer
 	out := io.MultiWriter(os.Stdout, &report)
 	describe(out, commit, rounds)
-	for _, part := range []func(io.Writer, string, int) error{s.single, s.growth, s.crowd, s.hook, s.docker} {
-		if err := part(out, build, rounds); err != nil {
+	for _, part := range []struct {
+		name string
+		run  func(io.Writer, string, int) error
+	}{{"single", s.single}, {"growth", s.growth}, {"crowd", s.crowd}, {"hook", s.hook}, {"docker", s.docker}} {
+		if only != "" && only != part.name {
+			continue
+		}
+		if err := part.run(out, build, rounds); err != nil {
 			return err
 		}
+	}
+	if only != "" {
+		return nil
+	}
+	if bytes.Contains(report.Bytes(), []byte(s.dir)) {
+		return errors.New("the results name a folder of this machine, and are not kept")
 	}
 	if err := os.MkdirAll("bench", 0o755); err != nil {
 		return err
@@ -154,13 +169,11 @@ func (s *stage) single(out io.Writer, build string, rounds int) error {
 	miss := s.tenon("create, miss", misses, asks, true)
 	interpreted := s.tenon("create, miss, interpreted", cold, asks, true)
 	subjects := []*subject{floorExec, floorEdit, pass, nothing, hit, miss, interpreted}
-	var basePass, baseCreate *subject
-	if baseline := os.Getenv("BASELINE"); baseline != "" {
-		basePass = &subject{name: "baseline, start", args: append([]string{baseline}, start...), env: hits.env}
-		baseCreate = &subject{name: "baseline, create", env: hits.env, bundle: asks, changed: true,
-			args: []string{baseline, "--root", "/run/bench", "create", "--bundle", asks.dir, "c1"}}
-		subjects = append(subjects, basePass, baseCreate)
+	base, err := s.baseline(os.Getenv("BASELINE"), hits, plain, asks)
+	if err != nil {
+		return err
 	}
+	subjects = append(subjects, base.subjects()...)
 	if err := s.measure(rounds, subjects...); err != nil {
 		return err
 	}
@@ -168,7 +181,7 @@ func (s *stage) single(out io.Writer, build string, rounds int) error {
 	table(out, subjects)
 	note := ""
 	if err := s.isHit(hit); err != nil {
-		note = fmt.Sprintf("  (NO HIT: %v)", err)
+		note = "  (NO HIT: " + s.bare(err) + ")"
 	}
 	fmt.Fprintf(out, "\n%-48s %6s %10s   target\n", "Ratios", "time", "processor")
 	for _, r := range []struct {
@@ -181,9 +194,10 @@ func (s *stage) single(out io.Writer, build string, rounds int) error {
 		{"create hit / read-edit-write floor", hit, floorEdit, "1.6" + note},
 		{"create miss / read-edit-write floor", miss, floorEdit, "12"},
 		{"create miss interpreted / read-edit-write floor", interpreted, floorEdit, ""},
-		{"passthrough / baseline start", pass, basePass, ""},
-		{"create hit / baseline create", hit, baseCreate, ""},
-		{"create miss / baseline create", miss, baseCreate, ""},
+		{"passthrough / baseline start", pass, base.start, ""},
+		{"create, nothing asked / baseline, nothing asked", nothing, base.nothing, ""},
+		{"create hit / baseline create", hit, base.create, ""},
+		{"create miss / baseline create", miss, base.create, ""},
 	} {
 		if r.b != nil {
 			wall, cpu := ratio(r.a, r.b)
@@ -191,6 +205,7 @@ func (s *stage) single(out io.Writer, build string, rounds int) error {
 		}
 	}
 	fmt.Fprintf(out, "%-48s %6.1f              24\n%-48s %6.1f              110\n", "peak memory of a hit, MB", hit.peak(), "peak memory of a miss, MB", miss.peak())
+	fmt.Fprint(out, base.said)
 	return nil
 }
 
@@ -219,6 +234,7 @@ func (s *stage) growth(out io.Writer, build string, rounds int) error {
 		return err
 	}
 	var subjects []*subject
+	bySize := map[string]*subject{}
 	for _, n := range sizes {
 		for _, traces := range []string{"on", "off"} {
 			m, err := s.newMachine(build, n, true, traces+"-growth")
@@ -228,10 +244,11 @@ func (s *stage) growth(out io.Writer, build string, rounds int) error {
 			name := map[string]string{"on": "hit", "off": "miss"}[traces]
 			x := s.tenon(fmt.Sprintf("create, %s, %d entries", name, n), m, asks, true)
 			if _, err := s.once(x); err != nil {
-				fmt.Fprintf(out, "\n%s: %v\n", x.name, err)
+				fmt.Fprintf(out, "\n%s: %s\n", x.name, s.bare(err))
 				continue
 			}
 			subjects = append(subjects, x)
+			bySize[fmt.Sprint(name, n)] = x
 		}
 	}
 	if err := s.measure(rounds, subjects...); err != nil {
@@ -239,6 +256,14 @@ func (s *stage) growth(out io.Writer, build string, rounds int) error {
 	}
 	fmt.Fprintf(out, "\nGrowth with the number of CSV entries\n")
 	table(out, subjects)
+	largest := sizes[len(sizes)-1]
+	fmt.Fprintf(out, "\n%-48s %6s %10s   target\n", "Ratios", "time", "processor")
+	for _, name := range []string{"hit", "miss"} {
+		if a, b := bySize[fmt.Sprint(name, largest)], bySize[fmt.Sprint(name, standardSize)]; a != nil && b != nil {
+			wall, cpu := ratio(a, b)
+			fmt.Fprintf(out, "%-48s %6.2f %10.2f   %d, which is linear\n", fmt.Sprintf("create %s, %d / %d entries", name, largest, standardSize), wall, cpu, largest/standardSize)
+		}
+	}
 	return nil
 }
 
@@ -265,31 +290,72 @@ func (s *stage) crowd(out io.Writer, build string, _ int) error {
 		if alone, err = s.once(subjects[0]); err != nil {
 			return err
 		}
-		all := &subject{runs: make([]run, atOnce)}
-		failed := make([]error, atOnce)
-		began := time.Now()
-		var group sync.WaitGroup
-		for i, x := range subjects {
+		for _, x := range subjects {
 			x.result = subjects[0].result
-			group.Go(func() { all.runs[i], failed[i] = s.once(x) })
-		}
-		group.Wait()
-		wall := time.Since(began)
-		if err := errors.Join(failed...); err != nil {
-			return fmt.Errorf("%d creates at once: %w", atOnce, err)
-		}
-		var cpu, longest time.Duration
-		for _, r := range all.runs {
-			cpu += r.cpu
-			longest = max(longest, r.wall)
 		}
 		name := map[string]string{"on": "hit", "off": "miss"}[traces]
+		wall, longest, cpu, err := s.together(subjects)
+		if err != nil {
+			return err
+		}
 		// Where none waits for another, all are done when the processors have
 		// done their work.
 		fmt.Fprintf(out, "%-5s all succeed; one alone %.1f ms, all %.1f ms, the longest %.1f ms, processor time / processors %.1f ms\n",
 			name, ms(alone.wall), ms(wall), ms(longest), ms(cpu)/float64(runtime.NumCPU()))
+		release, err := s.holdLocks()
+		if err != nil {
+			return err
+		}
+		wall, _, _, err = s.together(subjects)
+		release()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%-5s with every lock of the state held by another process: all succeed, all %.1f ms\n", name, ms(wall))
 	}
 	return nil
+}
+
+// together runs each subject once, all at the same time.
+func (s *stage) together(subjects []*subject) (wall, longest, cpu time.Duration, err error) {
+	runs, failed := make([]run, len(subjects)), make([]error, len(subjects))
+	began := time.Now()
+	var group sync.WaitGroup
+	for i, x := range subjects {
+		group.Go(func() { runs[i], failed[i] = s.once(x) })
+	}
+	group.Wait()
+	wall = time.Since(began)
+	for _, r := range runs {
+		cpu += r.cpu
+		longest = max(longest, r.wall)
+	}
+	if err := errors.Join(failed...); err != nil {
+		return 0, 0, 0, fmt.Errorf("%d creates at once: %w", len(subjects), err)
+	}
+	return wall, longest, cpu, nil
+}
+
+// holdLocks takes all locks of the state, as a create would that was stopped with
+// them.
+func (s *stage) holdLocks() (release func(), err error) {
+	var held []*os.File
+	release = func() {
+		for _, f := range held {
+			f.Close()
+		}
+	}
+	return release, filepath.WalkDir(s.state, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		held = append(held, f)
+		return syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	})
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

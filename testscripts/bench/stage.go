@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,6 +23,9 @@ type stage struct {
 	ctx context.Context // ends where we are told to stop
 	dir string
 	bin string // tenon's programs, the floors, and noop
+	// state is tenon's, on the file system that it mostly is on, and of our own:
+	// what the machine's tenon has kept is not touched.
+	state string
 }
 
 // devices is how many device nodes each machine has.
@@ -35,6 +39,9 @@ func newStage(ctx context.Context, build string) (*stage, error) {
 		return nil, err
 	}
 	s := &stage{ctx: ctx, dir: dir, bin: filepath.Join(dir, "bin")}
+	if s.state, err = os.MkdirTemp("/run", "tenon-bench-"); err != nil {
+		return s, err
+	}
 	if err := os.Mkdir(s.bin, 0o755); err != nil {
 		return s, err
 	}
@@ -51,6 +58,15 @@ func newStage(ctx context.Context, build string) (*stage, error) {
 		}
 	}
 	return s, os.WriteFile(s.noop(), noop(), 0o755)
+}
+
+// remove removes all of it.
+func (s *stage) remove() { _ = errors.Join(os.RemoveAll(s.dir), os.RemoveAll(s.state)) }
+
+// bare is what an error says without the folder of this machine that it is in:
+// results are kept.
+func (s *stage) bare(err error) string {
+	return strings.ReplaceAll(err.Error(), s.dir+"/", "")
 }
 
 func (s *stage) noop() string { return filepath.Join(s.bin, "noop") }
@@ -87,9 +103,14 @@ func noop() []byte {
 // A machine is a driver root with libraries and device nodes, and the
 // configuration for it.
 type machine struct {
+	dir     string
 	entries int
 	env     []string // for tenon-runtime
 }
+
+// root is that of the driver, lists the folder of the CSV files.
+func (m *machine) root() string  { return m.dir + "/root" }
+func (m *machine) lists() string { return m.dir + "/csv" }
 
 // newMachine makes a machine with CSV files of that many libraries, and installs
 // the csv mode for it. warm: compiled too. traces is the value of that key, and
@@ -126,8 +147,6 @@ modules_d = %q
 cache_dir = %q
 driver_root = %q
 traces = %q
-[limits]
-wall_ms = 60000
 [modes.csv]
 mount_spec_path = %q
 `, s.noop(), s.bin+"/tenon-hook", dir+"/modules", dir+"/modules.d", dir+"/cache", root, traces, dir+"/csv")
@@ -136,7 +155,7 @@ mount_spec_path = %q
 			return nil, err
 		}
 	}
-	m := &machine{entries, []string{"TENON_CONFIG=" + dir + "/config.toml"}}
+	m := &machine{dir, entries, []string{"TENON_CONFIG=" + dir + "/config.toml", "TENON_STATE=" + s.state + "/tenon"}}
 	install := exec.Command(filepath.Join(s.bin, "tenon"), "module", "install", "--accept-grants", filepath.Join(build, "modules/csv.wasm"))
 	install.Env = append(os.Environ(), m.env...)
 	if out, err := install.CombinedOutput(); err != nil {

@@ -18,6 +18,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 VERSIONS := -X github.com/tenon-runtime/tenon/host.build=$(BUILD) -X main.version=$(VERSION)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 PROGRAMS    := tenon-runtime tenon-engine tenon-hook tenon
 MODES       := csv legacy
 
@@ -69,7 +70,7 @@ bench: all ## measure everything side by side in one run (root; BENCH_RUNS, BASE
 
 .PHONY: packages
 packages: ## tenon_VERSION_ARCH.deb and the rpm in build/ (ARCH, VERSION, MAINTAINER)
-	GO='$(GO)' PROGRAMS='$(PROGRAMS)' MODES='$(MODES)' VERSION='$(VERSION)' \
+	GO='$(GO)' NFPM='$(NFPM)' PROGRAMS='$(PROGRAMS)' MODES='$(MODES)' VERSION='$(VERSION)' \
 		LDFLAGS='-s -w $(VERSIONS)' packaging/build.sh $(ARCH)
 
 .PHONY: test-packages
@@ -108,6 +109,11 @@ check: ## what can be seen without running anything
 	$(GO) -C testscripts/e2e/cri vet ./...
 	$(GO) -C testscripts/e2e/cri run $(STATICCHECK) ./...
 	$(GO) -C testscripts/e2e/cri mod tidy -diff
+
+.PHONY: tools
+tools: ## fetch and compile what check and packages run
+	$(GO) run $(STATICCHECK) -version
+	$(GO) run $(NFPM) --version
 
 .PHONY: install
 install: all ## install into PREFIX (/usr) below DESTDIR

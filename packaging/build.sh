@@ -8,6 +8,7 @@
 #   LDFLAGS          for the programs
 #   VERSION          as git describe tells it
 #   MAINTAINER       who to write to about the packages: "NAME <ADDRESS>"
+#   NFPM             the package that makes packages, with its version
 #   GO               the go command (go)
 #   OUT              the folder for the packages; by default build, so that
 #                    build/*.deb is for this machine, and build/ARCH for others
@@ -20,7 +21,7 @@ umask 022
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
 go=${GO:-go}
-: "${PROGRAMS:?}" "${MODES:?}" "${LDFLAGS:?}" "${VERSION:?}" "${MAINTAINER:?}"
+: "${PROGRAMS:?}" "${MODES:?}" "${LDFLAGS:?}" "${VERSION:?}" "${MAINTAINER:?}" "${NFPM:?}"
 host=$($go env GOHOSTARCH)
 arch=${1:-$host}
 if [ "$arch" = "$host" ]; then out=${OUT:-build}; else out=${OUT:-build/$arch}; fi
@@ -117,5 +118,5 @@ rm -f "$out"/tenon_*_"$arch".deb "$out"/tenon-*."$rpm".rpm
 # nfpm puts variables into some members only.
 sed -e "s|\${HERE}|$here|g; s|\${WORK}|$work|g; s|\${MTIME}|$mtime|g" packaging/nfpm.yaml >"$work/nfpm.yaml"
 for kind in deb rpm; do
-	$go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 package --config "$work/nfpm.yaml" --packager $kind --target "$out/"
+	$go run "$NFPM" package --config "$work/nfpm.yaml" --packager $kind --target "$out/"
 done

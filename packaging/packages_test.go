@@ -9,14 +9,14 @@ package packaging
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/json"
-	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -75,21 +75,22 @@ func makefile(t *testing.T, name string) string {
 	return string(m[1])
 }
 
-// build makes the packages of a version from the sources in a folder.
-func build(t *testing.T, sources, version string) (deb, rpm string) {
+// build makes the packages of a version from the sources in a folder, as a user
+// does. The id is that of the build, which compiled code is of.
+func build(t *testing.T, sources, version, arch, id string) (deb, rpm string) {
 	t.Helper()
 	out := t.TempDir()
-	cmd := exec.Command(filepath.Join(sources, "packaging/build.sh"))
-	cmd.Env = append(os.Environ(), "OUT="+out, "VERSION="+version, "SOURCE_DATE_EPOCH=1700000000",
-		"PROGRAMS="+makefile(t, "PROGRAMS"), "MODES="+makefile(t, "MODES"),
-		"LDFLAGS=-s -w -X main.version="+version+" -X github.com/tenon-runtime/tenon/host.build=build-of-the-packages")
+	cmd := exec.Command("make", "-s", "-C", sources, "packages", "OUT="+out, "VERSION="+version, "ARCH="+arch, "BUILD="+id, "SOURCE_DATE_EPOCH=1700000000")
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { // what make tells a make below it
+		return strings.HasPrefix(e, "MAKE") || strings.HasPrefix(e, "MFLAGS=")
+	})
 	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build.sh: %v\n%s", err, text)
+		t.Fatalf("make packages: %v\n%s", err, text)
 	}
 	debs, _ := filepath.Glob(out + "/*.deb")
 	rpms, _ := filepath.Glob(out + "/*.rpm")
 	if len(debs) != 1 || len(rpms) != 1 {
-		t.Fatalf("build.sh made %q and %q, want one of each", debs, rpms)
+		t.Fatalf("make packages made %q and %q, want one of each", debs, rpms)
 	}
 	return debs[0], rpms[0]
 }
@@ -103,11 +104,11 @@ func sources(t *testing.T, from string) string {
 }
 
 func TestPackages(t *testing.T) {
-	need(t, "dpkg", "dpkg-deb", "tar", "gzip", "rpm", "unshare", "deb-systemd-helper")
+	need(t, "dpkg", "dpkg-deb", "tar", "gzip", "make", "gcc", "busybox", "rpm", "unshare", "nsenter", "deb-systemd-helper", "systemctl", "containerd", "dockerd", "docker")
 	here := sources(t, "..")
-	deb, rpm := build(t, here, "v0.1.0")
+	deb, rpm := build(t, here, "v0.1.0", runtime.GOARCH, "first")
 	t.Run("a second build elsewhere gives the same bytes", func(t *testing.T) {
-		deb2, rpm2 := build(t, sources(t, here), "v0.1.0")
+		deb2, rpm2 := build(t, sources(t, here), "v0.1.0", runtime.GOARCH, "first")
 		for a, b := range map[string]string{deb: deb2, rpm: rpm2} {
 			one, err := os.ReadFile(a)
 			must(t, err)
@@ -120,10 +121,48 @@ func TestPackages(t *testing.T) {
 	})
 	t.Run("what is in the deb", func(t *testing.T) { contents(t, deb) })
 	t.Run("what is in the rpm", func(t *testing.T) { rpmContents(t, rpm) })
-	newer, newerRPM := build(t, here, "v0.2.0")
+	t.Run("for another processor the programs differ, the modules do not", func(t *testing.T) { otherProcessor(t, here, deb) })
+	// The newer version has a newer module too.
+	manifest := here + "/modules/csv/manifest.json"
+	data, err := os.ReadFile(manifest)
+	must(t, err)
+	changed := regexp.MustCompile(`"version": "[^"]*"`).ReplaceAll(data, []byte(`"version": "99.0.0"`))
+	must(t, os.WriteFile(manifest, changed, 0o644))
+	newer, newerRPM := build(t, here, "v0.2.0", runtime.GOARCH, "second")
 	t.Run("the deb is installed, upgraded, removed and purged", func(t *testing.T) { life(t, deb, newer) })
-	t.Run("with systemd, only the service of tenon is started", func(t *testing.T) { withSystemd(t, deb, newer) })
+	t.Run("systemd starts the service of tenon, and touches no engine", func(t *testing.T) { withSystemd(t, deb, newer) })
+	t.Run("Docker uses it, before and after an upgrade, and forgets it", func(t *testing.T) { withDocker(t, deb, newer) })
 	t.Run("the rpm is installed, upgraded and removed", func(t *testing.T) { rpmLife(t, rpm, newerRPM) })
+}
+
+// otherProcessor looks into a deb for a processor that this machine has not.
+func otherProcessor(t *testing.T, sources, deb string) {
+	arch, machine := "arm64", elf.EM_AARCH64
+	if runtime.GOARCH == arch {
+		arch, machine = "amd64", elf.EM_X86_64
+	}
+	other, rpm := build(t, sources, "v0.1.0", arch, "first")
+	if got := strings.TrimSpace(output(t, "dpkg-deb", "-f", other, "Architecture")); got != arch {
+		t.Errorf("%s: is for %s", other, got)
+	}
+	if got, want := output(t, "rpm", "-qp", "--qf", "%{ARCH}", rpm), map[string]string{"arm64": "aarch64", "amd64": "x86_64"}[arch]; got != want {
+		t.Errorf("%s: is for %s", rpm, got)
+	}
+	trees := map[string]string{deb: t.TempDir(), other: t.TempDir()}
+	for file, dir := range trees {
+		output(t, "dpkg-deb", "-x", file, dir)
+	}
+	for _, program := range strings.Fields(makefile(t, "PROGRAMS")) {
+		f, err := elf.Open(trees[other] + "/usr/bin/" + program)
+		must(t, err)
+		if f.Machine != machine {
+			t.Errorf("%s of %s is for %v", program, arch, f.Machine)
+		}
+		must(t, f.Close())
+	}
+	for _, folder := range []string{"/usr/lib/tenon/modules", "/etc/tenon", "/usr/lib/systemd", "/usr/share/man"} {
+		output(t, "diff", "-r", trees[deb]+folder, trees[other]+folder)
+	}
 }
 
 // contents holds the deb to what lintian would say, and more.
@@ -219,117 +258,6 @@ func rpmContents(t *testing.T, rpm string) {
 	}
 }
 
-// A root is a small Debian: dpkg and what maintainer scripts use, copied from the
-// packages of this machine.
-type root struct {
-	t   *testing.T
-	dir string
-}
-
-const makeRoot = `set -e
-root=$1
-packages="dpkg tar dash sed coreutils perl-base libc6 libcrypt1 libacl1 libattr1 libselinux1 libpcre2-8-0
-	libgmp10 zlib1g libzstd1 liblzma5 libbz2-1.0 libmd0 debianutils diffutils init-system-helpers"
-mkdir -p "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates" "$root/var/log" "$root/var/cache" "$root/proc" "$root/tmp" "$root/etc" "$root/run" "$root/dev" \
-	"$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64"
-for p in $packages; do
-	dpkg-query -s $p >>"$root/var/lib/dpkg/status"
-	echo >>"$root/var/lib/dpkg/status"
-	dpkg-query -L $p | grep -v '^diverted\|/share/\(doc\|man\|locale\|lintian\)\|^/\.$' >>"$root/files"
-	for f in /var/lib/dpkg/info/$p.* /var/lib/dpkg/info/$p:*; do
-		case $f in *\**|*.md5sums) ;; *) cp "$f" "$root/var/lib/dpkg/info/" ;; esac
-	done
-done
-tar --no-recursion --ignore-failed-read -cf - -C / -T "$root/files" 2>/dev/null | tar -xf - -C "$root"
-rm "$root/files"
-printf '%s\n' '#!/bin/sh' 'exit 0' >"$root/usr/sbin/ldconfig"
-[ -e "$root/usr/bin/sh" ] || ln -s dash "$root/usr/bin/sh"
-chmod +x "$root/usr/sbin/ldconfig"
-mknod -m 666 "$root/dev/null" c 1 3
-echo root:x:0:0::/root:/bin/sh >"$root/etc/passwd"
-`
-
-func newRoot(t *testing.T) root {
-	t.Helper()
-	dir := t.TempDir()
-	must(t, os.Chmod(dir, 0o755))
-	output(t, "sh", "-c", makeRoot, "sh", dir)
-	return root{t, dir}
-}
-
-// try runs a command in the root, with a /proc.
-func (r root) try(args ...string) (string, error) {
-	cmd := exec.Command("unshare", append([]string{"-m", "sh", "-c", `mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`, r.dir}, args...)...)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"}
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
-func (r root) run(args ...string) string {
-	r.t.Helper()
-	out, err := r.try(args...)
-	if err != nil {
-		r.t.Fatalf("%q in the root: %v\n%s", args, err, out)
-	}
-	return out
-}
-
-// says runs a command whose output must match.
-func (r root) says(pattern string, args ...string) {
-	r.t.Helper()
-	if out := r.run(args...); !regexp.MustCompile(pattern).MatchString(out) {
-		r.t.Errorf("%q says %q, want a match of %q", args, out, pattern)
-	}
-}
-
-// bring copies a package into the root, and gives its path there.
-func (r root) bring(file string) string {
-	r.t.Helper()
-	data, err := os.ReadFile(file)
-	must(r.t, err)
-	path := "/tmp/" + filepath.Base(file)
-	must(r.t, os.WriteFile(r.dir+path, data, 0o644))
-	return path
-}
-
-func (r root) exists(path string) bool {
-	_, err := os.Lstat(r.dir + path)
-	return err == nil
-}
-
-// files are all paths of the root with their modes, without what dpkg or rpm keeps.
-func (r root) files() map[string]string {
-	all := map[string]string{}
-	must(r.t, filepath.WalkDir(r.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel := strings.TrimPrefix(path, r.dir)
-		switch {
-		case rel == "/var/lib/dpkg", rel == "/var/log", rel == "/tmp", rel == "/var/lib/rpm", rel == "/usr/lib/sysimage":
-			return filepath.SkipDir
-		}
-		st, err := d.Info()
-		all[rel] = fmt.Sprint(st.Mode())
-		return err
-	}))
-	return all
-}
-
-// works checks that what is installed is of a version, and good.
-func (r root) works(version string, modes ...string) {
-	r.t.Helper()
-	r.says(`^tenon `+regexp.QuoteMeta(version)+`, `, "tenon", "version")
-	r.run("tenon", "config", "check")
-	list := r.run("tenon", "module", "list")
-	for _, mode := range modes {
-		if !regexp.MustCompile(`(?m)^` + mode + ` .* good$`).MatchString(list) {
-			r.t.Errorf("mode %s is not good: %s", mode, list)
-		}
-	}
-	r.says(`(?m)^mode csv: good, not signed, compiled$`, "tenon", "module", "verify")
-}
-
 func life(t *testing.T, deb, newer string) {
 	r := newRoot(t)
 	before := r.files()
@@ -356,7 +284,7 @@ func life(t *testing.T, deb, newer string) {
 	if bytes.Equal(data, edited) {
 		t.Fatalf("%s: has no commented line for strict", config)
 	}
-	must(t, os.WriteFile(r.dir+config, edited, 0o644))
+	r.write(config, string(edited), 0o644)
 	r.run("tenon", "module", "remove", "legacy")
 	r.run("dpkg", "--force-confdef", "--force-confold", "-i", newer)
 	r.works("v0.2.0", "csv")
@@ -379,7 +307,7 @@ func life(t *testing.T, deb, newer string) {
 	if !r.exists("/etc/systemd/system/multi-user.target.wants/tenon-warm.service") {
 		t.Error("tenon-warm.service is not enabled after the package was removed and installed again")
 	}
-	must(t, os.WriteFile(r.dir+"/etc/tenon/config.d/mine.toml", nil, 0o644))
+	r.write("/etc/tenon/config.d/mine.toml", "", 0o644)
 	r.run("dpkg", "-P", "tenon")
 	sameFiles(t, before, r.files())
 }
@@ -402,43 +330,52 @@ func sameFiles(t *testing.T, before, after map[string]string) {
 	}
 }
 
-// withSystemd runs the maintainer scripts where systemd seems to run.
+// withSystemd is the deb in the hands of a systemd that really runs: its unit is
+// started, with all that this takes away from it, and no other.
 func withSystemd(t *testing.T, deb, newer string) {
-	r := newRoot(t)
-	must(t, os.MkdirAll(r.dir+"/run/systemd/system", 0o755))
-	must(t, os.WriteFile(r.dir+"/usr/bin/systemctl", []byte("#!/bin/sh\necho \"$@\" >>/tmp/calls\n"), 0o755))
-	r.run("dpkg", "-i", r.bring(deb))
-	r.run("dpkg", "--force-confold", "-i", r.bring(newer))
+	r := newRoot(t, "systemd")
+	engines := []string{"docker.service", "containerd.service", "crio.service"}
+	for _, name := range engines { // in place of the engines
+		r.write("/etc/systemd/system/"+name, "[Service]\nExecStart=/usr/bin/sleep infinity\n", 0o644)
+	}
+	r.run(append([]string{"systemctl", "start"}, engines...)...)
+	state := func() string {
+		return r.run(append([]string{"systemctl", "show", "-p", "InvocationID,ActiveState,ExecMainPID"}, engines...)...)
+	}
+	before, started := r.files(), state()
+	for _, step := range []struct{ file, version string }{{deb, "v0.1.0"}, {newer, "v0.2.0"}} {
+		r.run("dpkg", "--force-confold", "-i", r.bring(step.file))
+		r.works(step.version, "csv", "legacy")
+		r.says(`^enabled\n$`, "systemctl", "is-enabled", "tenon-warm")
+		r.says(`(?m)^Result=success\nExecMainStatus=0$`, "systemctl", "show", "-p", "Result,ExecMainStatus", "tenon-warm")
+	}
+	r.says(`^$`, "systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/tenon-warm.service")
+	for _, name := range engines {
+		r.says(`\b`+name+`\b`, "systemctl", "show", "-p", "Before", "tenon-warm")
+		r.says(`^(Requires=.*|Wants=)\n(Requires=.*|Wants=)\n$`, "systemctl", "show", "-p", "Requires,Wants", name)
+	}
 	r.run("dpkg", "-r", "tenon")
+	r.fails(`^masked\n$`, "systemctl", "is-enabled", "tenon-warm")
 	r.run("dpkg", "-P", "tenon")
-	calls, err := os.ReadFile(r.dir + "/tmp/calls")
-	must(t, err)
-	starts := 0
-	for line := range strings.Lines(string(calls)) {
-		for _, word := range strings.Fields(line) {
-			if strings.Contains(word, ".") && word != "tenon-warm.service" {
-				t.Errorf("systemctl %s: is about another unit", strings.TrimSpace(line))
-			}
-		}
-		if strings.Contains(line, "start") && strings.Contains(line, "tenon-warm.service") {
-			starts++
-		}
+	r.fails(`tenon-warm`, "systemctl", "cat", "tenon-warm")
+	if now := state(); now != started {
+		t.Errorf("engines were\n%s\nand after all are\n%s", started, now)
 	}
-	if starts != 2 {
-		t.Errorf("tenon-warm.service was started %d times by an installation and an upgrade:\n%s", starts, calls)
-	}
+	sameFiles(t, before, r.files())
 }
 
 func rpmLife(t *testing.T, rpm, newer string) {
-	r := newRoot(t)
+	r := newRoot(t, "rpm", "bash")
 	before := r.files()
-	run := func(args ...string) { // with a /proc, as an installed system has
-		output(t, "unshare", append([]string{"-m", "sh", "-c", `mount -t proc proc "$0/proc" && exec rpm --root "$0" --dbpath /var/lib/rpm --nodeps "$@"`, r.dir}, args...)...)
+	rpm, newer = r.bring(rpm), r.bring(newer)
+	run := func(args ...string) { // Debian's rpm asks first whether it is meant
+		t.Helper()
+		r.says(`^(warning: \S+ saved as \S+\.rpmsave\n)?$`, append([]string{"rpm", "--force-debian", "--nodeps"}, args...)...)
 	}
 	run("-i", rpm)
 	r.says(`^tenon v0\.1\.0, `, "tenon", "version")
 	config := r.dir + "/etc/tenon/config.toml"
-	must(t, os.WriteFile(config, []byte("strict = true\n"), 0o644))
+	r.write("/etc/tenon/config.toml", "strict = true\n", 0o644)
 	run("-U", newer)
 	r.works("v0.2.0", "csv", "legacy")
 	r.says(`(?m)^strict += true`, "tenon", "config", "show")

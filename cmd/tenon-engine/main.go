@@ -67,7 +67,11 @@ func settings(program string, stages *host.Stages) host.Settings {
 // discovered runs the modules of modes for one container, in order, and keeps
 // traces of it.
 func discovered(program, root string, modes []string, stdin io.Reader, stages *host.Stages) ([]byte, error) {
-	s := config.ReadSettings(program, os.Environ())
+	// Mostly they were read a moment ago, for tenon-runtime.
+	s, kept := host.LoadSettings(host.StateFolder(os.Environ()), program, os.Environ())
+	if !kept {
+		s = config.ReadSettings(program, os.Environ())
+	}
 	stages.Mark("settings")
 	if s.Problem != "" {
 		return nil, errors.New(s.Problem)

@@ -157,14 +157,20 @@ func recorded(t *testing.T) map[string]string {
 // nothingOfPodsLeft checks that no pod has left anything.
 func nothingOfPodsLeft(t *testing.T) {
 	t.Helper()
-	for _, pattern := range []string{"/run/containerd/runc/k8s.io/*", "/run/containerd/io.containerd.runtime.v2.task/k8s.io/*", "/run/tenon/containers/*"} {
-		if left, err := filepath.Glob(pattern); err != nil || len(left) > 0 {
-			t.Errorf("left behind: %v %v", left, err)
-		}
-	}
+	nothingOfContainersLeft(t)
 	for _, dir := range cgroupsBelow(cgroupName()) {
 		if !strings.HasSuffix(dir, "/"+cgroupName()) {
 			t.Errorf("left behind: cgroup %s", dir)
+		}
+	}
+}
+
+// nothingOfContainersLeft checks that neither runc nor tenon has kept a state.
+func nothingOfContainersLeft(t *testing.T) {
+	t.Helper()
+	for _, pattern := range []string{"/run/containerd/runc/k8s.io/*", "/run/containerd/io.containerd.runtime.v2.task/k8s.io/*", "/run/tenon/containers/*"} {
+		if left, err := filepath.Glob(pattern); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v %v", left, err)
 		}
 	}
 }

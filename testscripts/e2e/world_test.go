@@ -51,7 +51,9 @@ func setUp() error {
 		do   func() error
 	}
 	engine := step{"docker", startDocker}
-	if newest() {
+	if kubernetes() {
+		engine = step{"kubernetes", startKubernetes}
+	} else if newest() {
 		engine = step{"containerd", startContainerd2}
 	}
 	for _, step := range []step{{"driver", makeDriver}, {"tenon", installTenon}, {"image", makeRootfs}, engine} {

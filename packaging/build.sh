@@ -65,13 +65,19 @@ mkdir -p "$tree/usr/lib/tenon"
 ln -s ../../bin/tenon-runtime "$tree/usr/lib/tenon/nvidia-container-runtime"
 ln -s ../../bin/tenon-hook "$tree/usr/lib/tenon/nvidia-container-runtime-hook"
 
-# The modules, as an administrator would install them.
+# The modules, as an administrator would install them from where copy-modules puts
+# them.
+packaged=/var/lib/tenon/packaged
 for mode in $MODES; do
 	"$tenon" module build "modules/$mode" -o "$work/$mode.wasm" >/dev/null
 	put 0644 "$work/$mode.wasm" "/usr/lib/tenon/modules/$mode.wasm"
-	"$tenon" module install --root "$tree" --accept-grants --in-place "$tree/usr/lib/tenon/modules/$mode.wasm" >/dev/null
+	sum=$(sha256sum <"$work/$mode.wasm")
+	put 0644 "$work/$mode.wasm" "$packaged/${sum%% *}.wasm"
+	"$tenon" module install --root "$tree" --mode "$mode" --accept-grants --in-place "$tree$packaged/${sum%% *}.wasm" >/dev/null
 	files+=("$work/$mode.wasm")
 done
+rm -r "${tree:?}/var"
+put 0755 packaging/copy-modules /usr/lib/tenon/copy-modules
 
 put 0644 packaging/config.toml /etc/tenon/config.toml
 put 0644 packaging/tenon-warm.service /usr/lib/systemd/system/tenon-warm.service

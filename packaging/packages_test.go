@@ -182,7 +182,7 @@ func contents(t *testing.T, deb string) {
 		if m[5] == "" && (mode[5] == 'w' || mode[8] == 'w') || strings.ContainsAny(mode, "sStT") {
 			t.Errorf("%s: has mode %s", path, mode)
 		}
-		if wantX := strings.HasPrefix(path, "/usr/bin/") && mode[0] == '-'; wantX != (mode[0] == '-' && mode[3] == 'x') && path != "/usr/bin/" {
+		if wantX := (strings.HasPrefix(path, "/usr/bin/") || path == "/usr/lib/tenon/copy-modules") && mode[0] == '-'; wantX != (mode[0] == '-' && mode[3] == 'x') && path != "/usr/bin/" {
 			t.Errorf("%s: has mode %s", path, mode)
 		}
 		if mode[0] == '-' && m[3] != "2023-11-14 22:13" {
@@ -291,6 +291,17 @@ func life(t *testing.T, deb, newer string) {
 	r.says(`(?m)^strict += true`, "tenon", "config", "show")
 	if r.exists("/etc/tenon/modules.d/legacy.toml") {
 		t.Error("a mode that was removed is back after an upgrade")
+	}
+
+	// Who keeps what they granted keeps the module that it was granted to.
+	r.says(`(?m)^csv +\S+ +99\.0\.0 `, "tenon", "module", "list")
+	r.run("sh", "-c", `echo "# mine" >>/etc/tenon/modules.d/csv.toml`)
+	r.run("dpkg", "--force-confdef", "--force-confold", "-i", deb)
+	r.says(`(?m)^csv +\S+ +99\.0\.0 .* good$`, "tenon", "module", "list")
+	r.run("dpkg", "--force-confdef", "--force-confold", "-i", newer)
+	r.works("v0.2.0", "csv")
+	if left, _ := filepath.Glob(r.dir + "/var/lib/tenon/packaged/*"); len(left) != 1 {
+		t.Errorf("%q: want the module of the one mode that there is", left)
 	}
 
 	r.run("dpkg", "-r", "tenon")

@@ -147,6 +147,7 @@ func newRoot(t *testing.T, packages ...string) root {
 		t.Fatalf("the namespaces of the root: %v", err)
 	}
 	r.pid = strings.TrimSpace(line)
+	r.run("dpkg", "--triggers-only", "-a") // what dpkg finds to do in a database that is new to it
 	if first == "systemd" {
 		await(r, `^active\n$`, "systemctl", "is-active", "multi-user.target")
 	}

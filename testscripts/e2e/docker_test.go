@@ -74,7 +74,7 @@ func TestDockerContainerThatDoesNotAskGetsNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out, _ := run(t, args(flags, []string{"image", "sh", "-c", "/load; ls /dev/demo0"})...)
+			out, _ := run(t, args(flags, []string{"image", "sh", "-c", "exec 2>&1; /load; ls /dev/demo0"})...)
 			want := "libdemo.so.1: cannot open shared object file: No such file or directory\nls: /dev/demo0: No such file or directory\n"
 			if out != want {
 				t.Errorf("it says\n%s", out)

@@ -53,7 +53,7 @@ func TestCrunFromPodman(t *testing.T) {
 	configure(t, "runtimes = [\""+program+"\"]\n"+goodConfig)
 	out, _ := podmanRun(t, args(asking, []string{"--cap-add", "MKNOD", "image", "sh", "-c", look + "; busybox mknod /tmp/kmsg c 1 11 && cat /tmp/kmsg"})...)
 	has(t, out, "loaded by soname", "device", "written by 0", "done", "cat: can't open '/tmp/kmsg': Operation not permitted")
-	out, _ = podmanRun(t, "--runtime", "tenon", "image", "sh", "-c", "/load; ls /dev/demo0")
+	out, _ = podmanRun(t, "--runtime", "tenon", "image", "sh", "-c", "exec 2>&1; /load; ls /dev/demo0")
 	want := "libdemo.so.1: cannot open shared object file: No such file or directory\nls: /dev/demo0: No such file or directory\n"
 	if out != want {
 		t.Errorf("it says\n%s", out)

@@ -69,7 +69,7 @@ func TestPodmanContainerInAUserNamespace(t *testing.T) {
 }
 
 func TestPodmanContainerThatDoesNotAskGetsNothing(t *testing.T) {
-	out, _ := podmanRun(t, "--runtime", "tenon", "image", "sh", "-c", "/load; ls /dev/demo0")
+	out, _ := podmanRun(t, "--runtime", "tenon", "image", "sh", "-c", "exec 2>&1; /load; ls /dev/demo0")
 	want := "libdemo.so.1: cannot open shared object file: No such file or directory\nls: /dev/demo0: No such file or directory\n"
 	if out != want {
 		t.Errorf("it says\n%s", out)

@@ -122,7 +122,7 @@ func TestRootlessContainerGetsWhatItAsksFor(t *testing.T) {
 }
 
 func TestRootlessContainerThatDoesNotAskGetsNothing(t *testing.T) {
-	out, _ := rootlessRun(t, "--runtime", "tenon", "image", "sh", "-c", "/load; ls /dev/demo0")
+	out, _ := rootlessRun(t, "--runtime", "tenon", "image", "sh", "-c", "exec 2>&1; /load; ls /dev/demo0")
 	want := "libdemo.so.1: cannot open shared object file: No such file or directory\nls: /dev/demo0: No such file or directory\n"
 	if !strings.HasSuffix(out, want) || strings.Contains(out, "tenon") {
 		t.Errorf("it says\n%s", out)

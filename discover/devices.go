@@ -172,12 +172,13 @@ func devicesAt(place, list string) (d Devices, asked bool, err error) {
 func (r *Request) deviceMounts(folder string, p Places) (names []string) {
 	for i := range r.mounts {
 		m := &r.mounts[i]
-		name, ok := below(path.Clean("/"+m.Destination), folder)
+		destination := clean(m.Destination)
+		name, ok := below(destination, folder)
 		if !ok || path.Clean(m.Source) != "/dev/null" {
 			continue
 		}
 		nearer := func(other string) bool {
-			inside, ok := below(path.Clean("/"+m.Destination), other)
+			inside, ok := below(destination, other)
 			return ok && len(inside) < len(name)
 		}
 		if !slices.ContainsFunc(p.MountsUnder, nearer) && !slices.ContainsFunc(p.Apart, nearer) {

@@ -107,7 +107,7 @@ const anyVisibleDevices = "_VISIBLE_DEVICES"
 // hidesEnv reports whether a variable of this container does not count, since
 // it asks for devices and the container is not privileged.
 func (c *Config) hidesEnv(name string, req *discover.Request) bool {
-	return strings.HasSuffix(name, anyVisibleDevices) && !c.AcceptEnvWhenUnprivileged && !req.Privileged()
+	return strings.HasSuffix(name, anyVisibleDevices) && !c.countsImage(req)
 }
 
 // grantedPath reports whether a query may look at a path. It is asked twice,

@@ -4,7 +4,6 @@ package host
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,10 +44,8 @@ func (c Config) Programs(folder string) (discover.Programs, error) {
 // first one that is.
 func Program(folder, name, configured string) (string, error) {
 	candidates := []string{configured}
-	missing := fmt.Errorf("%s: does not exist; correct hook in the configuration", configured)
 	if configured == "" {
 		candidates = []string{path.Join(folder, name), "/usr/bin/" + name}
-		missing = fmt.Errorf("%s: is not installed beside tenon-runtime; install tenon anew", name)
 	}
 	var wrong error
 	for _, file := range candidates {
@@ -60,7 +57,13 @@ func Program(folder, name, configured string) (string, error) {
 			wrong = err
 		}
 	}
-	return "", cmp.Or(wrong, missing)
+	switch {
+	case wrong != nil:
+		return "", wrong
+	case configured != "":
+		return "", fmt.Errorf("%s: does not exist; correct hook in the configuration", configured)
+	}
+	return "", fmt.Errorf("%s: is not installed beside tenon-runtime; install tenon anew", name)
 }
 
 // CheckProgram says why tenon would not start a program of its own. Errors begin

@@ -147,9 +147,10 @@ var plain = strings.NewReplacer(
 	"is a directory", "is a folder",
 )
 
-// patience is how long a hook may take. The runtime's own timeout, which kills,
-// is above it.
-const patience = 4 * time.Second
+// patience is how long a hook may take: milliseconds are usual, and seconds where
+// many containers start at once. The runtime's own timeout, which kills, is above
+// it.
+const patience = 20 * time.Second
 
 // within runs work, and gives up on it after patience.
 func within(patience time.Duration, work func() error) error {

@@ -31,8 +31,10 @@ func settingsFor(program string, env []string) host.Settings {
 	return host.Settings{Config: host.DefaultConfig(), Problem: err.Error()}
 }
 
-// settingsSeconds is how long reading the configuration may take.
-const settingsSeconds = 10
+// settingsSeconds is how long reading the configuration may take. It takes
+// milliseconds; this is for a file system that does not answer, and leaves a
+// machine on which many containers start at once its time.
+const settingsSeconds = 60
 
 // An answer is what the module of one mode emits.
 type answer struct {

@@ -16,7 +16,7 @@ import (
 type Programs struct {
 	TenonHook         string // absolute path of tenon-hook; "" where there is none
 	NoTenonHook       error  // why there is none
-	NVIDIAHook        string // absolute path of nvidia-container-runtime-hook; "" where the administrator named none
+	NVIDIAHook        string // absolute path of nvidia-container-runtime-hook; "" where there is none, or no edit wants it
 	NVIDIAHookTimeout int    // seconds; more than 0 where NVIDIAHook is used
 	HookTimeout       int    // seconds; more than 0 where TenonHook is used
 	LdCacheRequired   bool   // a container whose ld.so.cache cannot be written does not start
@@ -102,6 +102,12 @@ func Lower(e Edits, p Programs) (Edits, error) {
 	e.ContainerEdits.Hooks = slices.Concat(e.ContainerEdits.Hooks, hooks)
 	e.Symlinks, e.LdCache, e.BuiltinHooks = nil, LdCache{}, nil
 	return e, nil
+}
+
+// WantsNVIDIAHook reports whether e declares NVIDIA's hook, so that [Lower] needs to
+// know where it is.
+func (e *Edits) WantsNVIDIAHook() bool {
+	return slices.ContainsFunc(e.BuiltinHooks, func(h BuiltinHook) bool { return h.Name == nvidiaHook })
 }
 
 // hook makes a hook as the runtime-spec has it; args are those after the

@@ -88,16 +88,16 @@ func DecodeAnswers(reply []byte) ([]Answer, error) {
 }
 
 // replyOf returns the content of a reply of one kind.
-func replyOf(reply []byte, kind byte) ([]byte, error) {
+func replyOf(reply []byte, kind byte) (string, error) {
 	switch {
 	case len(reply) > 1 && reply[0] == replyError:
-		return nil, errors.New(OneLine(string(reply[1:])))
+		return "", errors.New(OneLine(string(reply[1:])))
 	case len(reply) == 0 || reply[0] != kind:
-		return nil, errReply
+		return "", errReply
 	}
-	d := fieldReader{left: reply[1:]}
+	d := fieldReader{left: string(reply[1:])}
 	if build := d.text(); d.short || build != BuildID() {
-		return nil, errReply
+		return "", errReply
 	}
 	return d.left, nil
 }

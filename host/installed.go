@@ -39,6 +39,9 @@ type Installed struct {
 	// "" for nothing. A create that needs the mode fails with it, and no other. Of
 	// the rest, Name and Entry alone count then.
 	Problem string
+	// Packed is what Read returns in the form of a file of settings, which alone
+	// has it; "" elsewhere, and where Read fails.
+	Packed string
 }
 
 // Read returns the manifest and the accepted grants. Errors begin with Entry.
@@ -119,9 +122,11 @@ func (c *Config) module(mode string) (*module, error) {
 	if known, ok := readModules.Load(key); ok {
 		return known.(*module), nil
 	}
-	manifest, accepted, err := i.Read()
-	if err != nil {
-		return nil, err
+	manifest, accepted, ok := i.unpack()
+	if !ok {
+		if manifest, accepted, err = i.Read(); err != nil {
+			return nil, err
+		}
 	}
 	m := &module{manifest, NewRights(manifest.Grants, accepted, c.DriverRoot)}
 	readModules.Store(key, m)

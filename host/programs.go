@@ -21,22 +21,20 @@ import (
 // from its start to there, and more on a busier machine.
 const hookSeconds = 60
 
-// Programs says what the hooks that tenon adds start. folder is the one that
+// Programs says what the hooks of edits start. folder is the one that
 // tenon-runtime is in. A program that is not there stays empty: [Lower] refuses
-// the edits that need it. Errors are the machine's.
+// the edits that need it. NVIDIA's hook is looked for, in all the folders where
+// programs are, for edits that want it only. Errors are the machine's.
 //
 // [Lower]: discover.Lower
-func (c Config) Programs(folder string) (discover.Programs, error) {
-	nvidiaHook, seconds, err := c.NVIDIAHook()
+func (c Config) Programs(folder string, edits *discover.Edits) (discover.Programs, error) {
 	hook, why := Program(folder, "tenon-hook", c.Hook)
-	return discover.Programs{
-		TenonHook:         hook,
-		NoTenonHook:       why,
-		HookTimeout:       hookSeconds,
-		NVIDIAHook:        nvidiaHook,
-		NVIDIAHookTimeout: seconds,
-		LdCacheRequired:   c.LdCache.Required,
-	}, err
+	p := discover.Programs{TenonHook: hook, NoTenonHook: why, HookTimeout: hookSeconds, LdCacheRequired: c.LdCache.Required}
+	var err error
+	if edits.WantsNVIDIAHook() {
+		p.NVIDIAHook, p.NVIDIAHookTimeout, err = c.NVIDIAHook()
+	}
+	return p, err
 }
 
 // Program returns the path of a program of tenon's: the configured one, else the

@@ -38,7 +38,7 @@ type Settings struct {
 }
 
 // settingsMagic begins a file of settings. The number is that of the layout.
-const settingsMagic = "tenon settings 1\n"
+const settingsMagic = "tenon settings 2\n"
 
 // maxSettings bounds a file of settings, in bytes.
 const maxSettings = 4 << 20
@@ -89,7 +89,7 @@ func LoadSettings(state, program string, environ []string) (Settings, bool) {
 	if err != nil {
 		return Settings{}, false
 	}
-	s, witness, err := decodeSettings(data)
+	s, witness, err := decodeSettings(string(data))
 	if err != nil || witness != s.witness() {
 		return Settings{}, false
 	}
@@ -151,28 +151,13 @@ func (s *Settings) witness() string {
 }
 
 // encode writes the settings as a file: magic, witness, problem, sources, and
-// the values of the configuration in the order of values.
+// the fields of the configuration.
 func (s *Settings) encode() []byte {
 	b := []byte(settingsMagic)
 	b = appendText(b, s.witness())
 	b = appendText(b, s.Problem)
 	b = appendTexts(b, s.Sources)
-	lists, texts, numbers, flags := s.Config.values()
-	for _, list := range lists {
-		b = appendTexts(b, *list)
-	}
-	for _, text := range texts {
-		b = appendText(b, *text)
-	}
-	for _, n := range numbers {
-		b = binary.LittleEndian.AppendUint32(b, uint32(*n))
-	}
-	for _, f := range flags {
-		b = append(b, 0)
-		if *f {
-			b[len(b)-1] = 1
-		}
-	}
+	b = s.Config.fields().append(b)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(s.Config.ModeTables)))
 	for _, mode := range slices.Sorted(maps.Keys(s.Config.ModeTables)) {
 		table := s.Config.ModeTables[mode]
@@ -183,42 +168,26 @@ func (s *Settings) encode() []byte {
 		}
 	}
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(s.Config.Installed)))
-	for i := range s.Config.Installed {
-		texts, numbers := s.Config.Installed[i].values()
-		for _, text := range texts {
-			b = appendText(b, *text)
+	for _, installed := range s.Config.Installed {
+		if installed.Packed == "" {
+			installed.Packed = installed.pack()
 		}
-		for _, n := range numbers {
-			b = binary.LittleEndian.AppendUint32(b, uint32(int32(*n)))
-		}
+		b = installed.fields().append(b)
 	}
 	return b
 }
 
 var errSettings = errors.New("is no file of settings")
 
-func decodeSettings(data []byte) (s Settings, witness string, err error) {
+func decodeSettings(data string) (s Settings, witness string, err error) {
 	d := fieldReader{left: data}
-	if string(d.take(len(settingsMagic))) != settingsMagic {
+	if d.take(len(settingsMagic)) != settingsMagic {
 		return Settings{}, "", errSettings
 	}
 	witness = d.text()
 	s.Problem = d.text()
 	s.Sources = d.texts()
-	lists, texts, numbers, flags := s.Config.values()
-	for _, list := range lists {
-		*list = d.texts()
-	}
-	for _, text := range texts {
-		*text = d.text()
-	}
-	for _, n := range numbers {
-		*n = int(d.u32())
-	}
-	for _, f := range flags {
-		b := d.take(1)
-		*f = len(b) == 1 && b[0] == 1
-	}
+	d.fields(s.Config.fields())
 	s.Config.ModeTables = map[string]map[string]string{}
 	for range d.count(8) {
 		table := map[string]string{}
@@ -230,13 +199,7 @@ func decodeSettings(data []byte) (s Settings, witness string, err error) {
 	}
 	s.Config.Installed = make([]Installed, d.count(16))
 	for i := range s.Config.Installed {
-		texts, numbers := s.Config.Installed[i].values()
-		for _, text := range texts {
-			*text = d.text()
-		}
-		for _, n := range numbers {
-			*n = int(int32(d.u32()))
-		}
+		d.fields(s.Config.Installed[i].fields())
 	}
 	if d.short || len(d.left) > 0 {
 		return Settings{}, "", errSettings
@@ -244,20 +207,24 @@ func decodeSettings(data []byte) (s Settings, witness string, err error) {
 	return s, witness, nil
 }
 
-// values are the values of a configuration by type, for a file of settings. A
-// field that is missing here would be lost; a test looks.
-func (c *Config) values() (lists []*[]string, texts []*string, numbers []*int, flags []*bool) {
-	return []*[]string{&c.Mode, &c.Runtimes},
-		[]*string{&c.ModeFrom, &c.DebugLog, &c.LogLevel, &c.ModuleDir, &c.ModulesD, &c.CacheDir, &c.TrustD, &c.Hook, &c.DriverRoot, &c.DeviceAccess, &c.Traces},
-		c.Limits.values(),
-		[]*bool{&c.Strict, &c.AcceptEnvWhenUnprivileged, &c.LdCache.Required}
+// fields are those that a file of settings has of a configuration. One that is
+// missing here would be lost; a test looks.
+func (c *Config) fields() fields {
+	return fields{
+		lists:   []*[]string{&c.Mode, &c.Runtimes},
+		texts:   []*string{&c.ModeFrom, &c.DebugLog, &c.LogLevel, &c.ModuleDir, &c.ModulesD, &c.CacheDir, &c.TrustD, &c.Hook, &c.DriverRoot, &c.DeviceAccess, &c.Traces},
+		numbers: c.Limits.values(),
+		flags:   []*bool{&c.Strict, &c.AcceptEnvWhenUnprivileged, &c.LdCache.Required},
+	}
 }
 
 func (l *Limits) values() []*int {
 	return []*int{&l.WallMS, &l.MemoryPages, &l.Queries, &l.AnswerBytes, &l.AnswersBytes, &l.EditsBytes, &l.LogBytes, &l.GlobEntries}
 }
 
-// values are those of one installed module.
-func (i *Installed) values() (texts []*string, numbers []*int) {
-	return []*string{&i.Name, &i.Digest, &i.Manifest, &i.Accepted, &i.File, &i.Entry, &i.Problem}, []*int{&i.Order}
+func (i *Installed) fields() fields {
+	return fields{
+		texts:   []*string{&i.Name, &i.Digest, &i.Manifest, &i.Accepted, &i.File, &i.Entry, &i.Problem, &i.Packed},
+		numbers: []*int{&i.Order},
+	}
 }

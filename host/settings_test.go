@@ -54,7 +54,7 @@ func filled() (s Settings) {
 
 func TestSettingsKeepEveryField(t *testing.T) {
 	want := filled()
-	got, witness, err := decodeSettings(want.encode())
+	got, witness, err := decodeSettings(string(want.encode()))
 	if err != nil || witness != want.witness() {
 		t.Fatalf("error %v", err)
 	}
@@ -64,6 +64,51 @@ func TestSettingsKeepEveryField(t *testing.T) {
 	reply, err := DecodeSettings(EncodeSettings(want))
 	if err != nil || !reflect.DeepEqual(reply, want) {
 		t.Errorf("as a reply: error %v, %+v", err, reply)
+	}
+}
+
+func TestPackedModulesKeepEveryField(t *testing.T) {
+	var m Manifest
+	var accepted Grants
+	n := 0
+	fill(reflect.ValueOf(&m).Elem(), &n)
+	fill(reflect.ValueOf(&accepted).Elem(), &n)
+	m.Text, m.GrantsText = "", "" // the texts stand beside it
+	text := packed(m, accepted)
+	i := Installed{Packed: text}
+	if gotM, gotAccepted, ok := i.unpack(); !ok || !reflect.DeepEqual(gotM, m) || !reflect.DeepEqual(gotAccepted, accepted) {
+		t.Errorf("%v\ngot  %+v %+v\nwant %+v %+v", ok, gotM, gotAccepted, m, accepted)
+	}
+	for cut := range len(text) {
+		i.Packed = text[:cut]
+		if _, _, ok := i.unpack(); ok {
+			t.Fatalf("the first %d bytes of %d are taken for all", cut, len(text))
+		}
+	}
+}
+
+// What is packed is what the texts say: a module that is read from its texts and
+// one from settings may do the same.
+func TestPackedModulesSayWhatTheirTextsSay(t *testing.T) {
+	for _, mode := range []string{"csv", "legacy"} {
+		text, err := os.ReadFile("../modules/" + mode + "/manifest.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := ParseManifest(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := Installed{Name: mode, Manifest: m.Text, Accepted: m.GrantsText}
+		want, wantAccepted, err := i.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Text, want.GrantsText = "", ""
+		i.Packed = i.pack()
+		if got, gotAccepted, ok := i.unpack(); !ok || !reflect.DeepEqual(got, want) || !reflect.DeepEqual(gotAccepted, wantAccepted) {
+			t.Errorf("%s: %v\ngot  %+v %+v\nwant %+v %+v", mode, ok, got, gotAccepted, want, wantAccepted)
+		}
 	}
 }
 
@@ -191,7 +236,7 @@ func TestRepliesOfAnotherBuildAreTold(t *testing.T) {
 	if _, err := DecodeSettings(EncodeError(errNoTraces)); err == nil || err.Error() != errNoTraces.Error() {
 		t.Errorf("an error becomes %v", err)
 	}
-	want := []Answer{{"csv", TraceLeaf{ResultDone, [][]byte{[]byte("{}"), {}}, []string{"because"}}}, {"legacy", TraceLeaf{ResultNotApplicable, [][]byte{}, []string{}}}}
+	want := []Answer{{"csv", TraceLeaf{ResultDone, [][]byte{[]byte("{}"), {}}, []string{"because"}}}, {"legacy", TraceLeaf{ResultNotApplicable, [][]byte{}, nil}}}
 	got, err := DecodeAnswers(EncodeAnswers(want))
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("error %v, got %+v", err, got)
@@ -209,12 +254,14 @@ func FuzzSettings(f *testing.F) {
 	f.Add(s.encode())
 	f.Add([]byte(settingsMagic))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, _, err := decodeSettings(data)
+		s, _, err := decodeSettings(string(data))
 		if err != nil {
 			return
 		}
-		again, _, err := decodeSettings(s.encode())
-		if err != nil || !reflect.DeepEqual(again, s) {
+		// As bytes: what is not packed is packed when it is written.
+		written := string(s.encode())
+		again, _, err := decodeSettings(written)
+		if err != nil || string(again.encode()) != written {
 			t.Fatalf("error %v: %+v became %+v", err, s, again)
 		}
 	})

@@ -220,8 +220,7 @@ func (in TraceInputs) Key() (TraceKey, error) {
 	h.Write(in.Module[:])
 	h.Write(in.Grants[:])
 	h.text(in.Mode)
-	_, _, _, flags := in.Config.values()
-	for _, f := range flags {
+	for _, f := range in.Config.fields().flags {
 		h.flag(*f)
 	}
 	h.text(in.Config.DriverRoot)

@@ -102,7 +102,7 @@ func create(c call, program string, config host.Config, env []string, stages *ho
 
 // apply writes edits into the bundle.
 func apply(config host.Config, b *bundle, edits discover.Edits, stages *host.Stages) error {
-	hooks, err := config.Programs(host.OwnFolder())
+	hooks, err := config.Programs(host.OwnFolder(), &edits)
 	if err != nil {
 		return err
 	}

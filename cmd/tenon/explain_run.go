@@ -119,7 +119,7 @@ func (e *explanation) create(ctx context.Context, log *slog.Logger) ([]byte, err
 	if err != nil || merged.Empty() {
 		return e.spec.Bytes(), err
 	}
-	programs, err := c.Programs(host.OwnFolder())
+	programs, err := c.Programs(host.OwnFolder(), &merged)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (d *fieldReader) take(n int) string {
 
 func (d *fieldReader) u32() uint32 {
 	if s := d.take(4); s != "" {
-		return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+		return binary.LittleEndian.Uint32([]byte(s))
 	}
 	return 0
 }

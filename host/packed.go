@@ -23,11 +23,7 @@ func (i *Installed) pack() string {
 }
 
 func packed(m Manifest, accepted Grants) string {
-	b := m.fields().append(nil)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Applies)))
-	for j := range m.Applies {
-		b = m.Applies[j].fields().append(b)
-	}
+	b := appendList(m.fields().append(nil), m.Applies, (*Condition).fields)
 	return string(accepted.append(m.Grants.append(b)))
 }
 
@@ -41,16 +37,8 @@ func (i *Installed) unpack() (m Manifest, accepted Grants, ok bool) {
 }
 
 func (g *Grants) append(b []byte) []byte {
-	b = g.fields().append(b)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(g.Requests)))
-	for i := range g.Requests {
-		b = g.Requests[i].fields().append(b)
-	}
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(g.Queries.FS)))
-	for i := range g.Queries.FS {
-		b = g.Queries.FS[i].fields().append(b)
-	}
-	return b
+	b = appendList(g.fields().append(b), g.Requests, (*RequestGrant).fields)
+	return appendList(b, g.Queries.FS, (*FSGrant).fields)
 }
 
 func (d *fieldReader) grants() (g Grants) {
@@ -60,7 +48,15 @@ func (d *fieldReader) grants() (g Grants) {
 	return g
 }
 
-// readList reads a list of values; nil where it has none.
+func appendList[T any](b []byte, list []T, of func(*T) fields) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(list)))
+	for i := range list {
+		b = of(&list[i]).append(b)
+	}
+	return b
+}
+
+// readList reads what appendList writes; nil where it has no items.
 func readList[T any](d *fieldReader, of func(*T) fields) []T {
 	n := d.count(12) // three texts or lists, at least
 	if n == 0 {
